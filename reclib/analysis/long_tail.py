@@ -1,0 +1,72 @@
+"""How unevenly interactions fall on items: the tables of the long tail."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from reclib.data.popularity import is_head
+
+FREQUENCY_EDGES = (0, 1, 5, 10, 20, 50, 100, 200, 500)
+
+
+def popularity_curve(counts: np.ndarray) -> pd.DataFrame:
+    """Items sorted by training interactions, with the share that the most popular ones take together.
+
+    counts: (N+1,) training interactions by `item_idx`; entry 0 is padding and left out.
+    Returns one row an item: rank (1 is the most popular), count, cumulative_share, is_head.
+    """
+    order = np.argsort(-counts[1:], kind="stable") + 1
+    sorted_counts = counts[order]
+    return pd.DataFrame(
+        {
+            "rank": np.arange(1, len(order) + 1),
+            "count": sorted_counts,
+            "cumulative_share": np.cumsum(sorted_counts) / max(1, sorted_counts.sum()),
+            "is_head": is_head(counts)[order],
+        }
+    )
+
+
+def items_by_frequency(counts: np.ndarray, edges: Sequence[int] = FREQUENCY_EDGES) -> pd.DataFrame:
+    """How many items, and how many of the interactions, fall in each bin of training counts.
+
+    A bin holds the counts from its edge up to the next edge, the last one is open.
+    Returns one row a bin: low, label, items, item_share, interaction_share.
+    """
+    bins = np.digitize(counts[1:], edges) - 1
+    items = np.bincount(bins, minlength=len(edges))
+    interactions = np.bincount(bins, weights=counts[1:], minlength=len(edges))
+    return pd.DataFrame(
+        {
+            "low": list(edges),
+            "label": _bin_labels(edges),
+            "items": items,
+            "item_share": items / items.sum(),
+            "interaction_share": interactions / max(1.0, interactions.sum()),
+        }
+    )
+
+
+def _bin_labels(edges: Sequence[int]) -> list[str]:
+    closed = [f"{low}" if high == low + 1 else f"{low}–{high - 1}" for low, high in zip(edges, edges[1:], strict=False)]
+    return [*closed, f"≥{edges[-1]}"]
+
+
+def concentration(counts: np.ndarray) -> dict[str, float]:
+    """Summary of a popularity distribution.
+
+    head_share: interactions on the top 20 % of items; gini: Gini coefficient of the counts;
+    below_five: share of items with fewer than five training interactions; unseen: share with none.
+    """
+    values = np.sort(counts[1:].astype(float))
+    n_items, total = len(values), max(1.0, values.sum())
+    ranks = np.arange(1, n_items + 1)
+    return {
+        "head_share": float(counts[1:][is_head(counts)[1:]].sum() / total),
+        "gini": float((2 * ranks - n_items - 1) @ values / (n_items * total)),
+        "below_five": float((values < 5).mean()),
+        "unseen": float((values == 0).mean()),
+    }

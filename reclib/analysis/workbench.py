@@ -1,0 +1,105 @@
+"""What every analysis of one data set and one language model shares, loaded once and on first use."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from reclib.artifacts import Artifact
+from reclib.config import DataConfig, LMConfig, Profile
+from reclib.data.dataset import Dataset, Windows
+from reclib.data.load import load
+from reclib.models.causal_lm import CausalLM, add_lora, load_adapter, load_lm
+from reclib.seeding import numpy_generator
+from reclib.text.tokenization import ItemTokens, PromptTokens, tokenize_items, tokenize_prompts
+from reclib.text.trie import ItemTrie
+
+DATA_SEED = 0  # the data set and the held-out sample are the same for every training seed
+
+
+class Workbench:
+    """One data set, one language model with LoRA, the catalogue's trie and its prompts.
+
+    The parts are cached properties: a notebook that only counts interactions never loads the LM.
+    The adapters of different runs share the LM in memory: `with_adapter` exchanges the LoRA weights.
+    """
+
+    def __init__(self, data: DataConfig, lm: LMConfig, *, max_tokens: int = 512, device: str | None = None) -> None:
+        self.data_config = data
+        self.lm_config = lm
+        self.max_tokens = max_tokens
+        self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self._adapter: str | None = None
+
+    @classmethod
+    def of(cls, profile: Profile) -> Workbench:
+        """The workbench of a profile."""
+        return cls(profile.data, profile.lm, max_tokens=profile.tune.max_tokens)
+
+    def __repr__(self) -> str:
+        return f"Workbench({self.data_config.source}, {self.lm_config.name}, {self.device})"
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The data set, after preprocessing."""
+        return load(self.data_config, seed=DATA_SEED)
+
+    @cached_property
+    def lm(self) -> CausalLM:
+        """The LM with a fresh LoRA adapter, whose output is the pretrained model's."""
+        base = load_lm(self.lm_config, seed=DATA_SEED, titles=self.dataset.titles)
+        return add_lora(base, self.lm_config, seed=DATA_SEED).to(self.device)
+
+    @cached_property
+    def untuned_state(self) -> dict[str, torch.Tensor]:
+        """The LoRA weights before any training."""
+        from reclib.models.causal_lm import adapter_state
+
+        return {name: value.detach().clone() for name, value in adapter_state(self.lm).items()}
+
+    @cached_property
+    def item_tokens(self) -> ItemTokens:
+        """The tokens of every quoted title, end token included."""
+        return tokenize_items(self.dataset.titles, self.lm.tokenizer)
+
+    @cached_property
+    def trie(self) -> ItemTrie:
+        """The trie over the whole catalogue."""
+        return ItemTrie.build(self.item_tokens)
+
+    def with_adapter(self, adapter: Artifact | None) -> CausalLM:
+        """The LM with the LoRA weights of a fine-tuning artifact; None gives the untuned model."""
+        wanted = adapter.key if adapter is not None else "untuned"
+        if wanted == self._adapter:
+            return self.lm.eval()
+        untuned = self.untuned_state  # taken before the first exchange
+        load_adapter(self.lm, untuned if adapter is None else Path(adapter.path) / "adapter.safetensors")
+        self._adapter = wanted
+        return self.lm.eval()
+
+    def fresh_lm(self, *, seed: int) -> CausalLM:
+        """The LM with new LoRA weights drawn from `seed`, ready to be trained."""
+        base = load_lm(self.lm_config, seed=DATA_SEED, titles=self.dataset.titles)
+        return add_lora(base, self.lm_config, seed=seed).to(self.device)
+
+    def prompts(self, windows: Windows) -> PromptTokens:
+        """The prompts of some windows, cut to `max_tokens`."""
+        data = self.dataset
+        return tokenize_prompts(windows, data.titles, data.domain, self.lm.tokenizer, max_tokens=self.max_tokens)
+
+    def held_out(self, n_windows: int, *, part: str = "test") -> Windows:
+        """A fixed sample of the validation or test windows, the same for every method and seed."""
+        windows = getattr(self.dataset, part)
+        if n_windows >= len(windows):
+            return windows
+        chosen = numpy_generator(DATA_SEED, f"held out {part}").choice(len(windows), n_windows, replace=False)
+        return windows.take(np.sort(chosen))
+
+
+def tuned_profile(profile: Profile, **changes: object) -> Profile:
+    """The profile with some fields of its fine-tuning changed."""
+    return replace(profile, tune=replace(profile.tune, **changes))
