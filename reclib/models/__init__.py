@@ -1,0 +1,1 @@
+"""Language models, pretrained or tiny and random, with LoRA."""

@@ -1,0 +1,184 @@
+"""A causal language model that returns hidden states where they are asked for, with LoRA adapters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model, set_peft_model_state_dict
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.cache_utils import Cache
+
+from reclib.config import LMConfig
+from reclib.models.pretrained import load_pretrained
+from reclib.models.random_lm import random_lm
+from reclib.schema import InputError
+from reclib.seeding import derived_seed
+
+
+class CausalLM(nn.Module):
+    """A transformers causal LM and its tokenizer; its output is hidden states, never logits.
+
+    `forward` is what training calls, so that wrappers of accelerate (mixed precision, several GPUs) act
+    on it; `hidden_states` is the plain pass that decoding builds on.
+    """
+
+    def __init__(self, network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+        super().__init__()
+        self.network = network
+        self.tokenizer = tokenizer
+
+    def __repr__(self) -> str:
+        trainable = sum(weight.numel() for weight in self.parameters() if weight.requires_grad)
+        total = sum(weight.numel() for weight in self.parameters())
+        return f"CausalLM({self.network.config.model_type}, {total:,} parameters, {trainable:,} trainable)"
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.output_embedding.device
+
+    @property
+    def output_embedding(self) -> Tensor:
+        """Weight of the LM head, (Z, D): logits are hidden states times its transpose."""
+        return self.network.get_output_embeddings().weight
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Z, rows of the output embedding (more than the tokenizer's length where they were padded)."""
+        return self.output_embedding.shape[0]
+
+    @property
+    def end_token(self) -> int:
+        """The token that ends a response."""
+        return self.tokenizer.eos_token_id
+
+    def hidden_states(
+        self,
+        input_ids: Tensor,
+        *,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        cache: Cache | None = None,
+        use_cache: bool = False,
+    ) -> tuple[Tensor, Cache | None]:
+        """Hidden states after the last layer and its norm, and the cache if one was given or asked for.
+
+        input_ids: (B, L); attention_mask: (B, cached + L) or (B, 1, L, cached + L), `True` is visible;
+        position_ids: (B, L); returns (B, L, D). A cache that is given is extended in place.
+        """
+        output = self.network.base_model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=cache,
+            use_cache=use_cache or cache is not None,
+        )
+        return output.last_hidden_state, output.past_key_values
+
+    def forward(self, input_ids: Tensor, rows: Tensor, columns: Tensor, head_ids: Tensor | None = None) -> Tensor:
+        """Hidden states at the asked positions, `(hidden of head + input_ids)[rows, H + columns]`.
+
+        The head, which starts every sequence, is run once and its keys and values serve all rows, so its
+        cost does not grow with B; gradients are those of the full sequences (LoRA's dropout, if any, is
+        drawn once for the head). Right padding needs no mask, since no token sees what is after it.
+
+        input_ids: (B, L) right padded, without the head; rows, columns: (P,) int64; head_ids: (H,);
+        returns (P, D).
+        """
+        if head_ids is None or len(head_ids) == 0:
+            hidden, _ = self.hidden_states(input_ids)
+            return hidden[rows, columns]
+        n_rows, length = input_ids.shape
+        cache = self.head_cache(head_ids, n_rows)
+        hidden, _ = self.hidden_states(
+            input_ids,
+            attention_mask=_causal_mask(len(head_ids), length, input_ids.device),
+            position_ids=torch.arange(len(head_ids), len(head_ids) + length, device=input_ids.device)[None],
+            cache=cache,
+        )
+        return hidden[rows, columns]
+
+    def head_cache(self, head_ids: Tensor, n_rows: int) -> Cache:
+        """Keys and values of a head that `n_rows` sequences share, computed once; views, not copies.
+
+        head_ids: (H,).
+        """
+        cache = DynamicCache(config=self.network.config)
+        self.hidden_states(head_ids[None], cache=cache)
+        for layer in cache.layers:
+            layer.keys = layer.keys.expand(n_rows, -1, -1, -1)
+            layer.values = layer.values.expand(n_rows, -1, -1, -1)
+        return cache
+
+
+def _causal_mask(n_cached: int, length: int, device: torch.device) -> Tensor:
+    """What each of `length` new tokens sees of the cached ones and of itself, (1, 1, length, cached + length)."""
+    visible = torch.ones(length, n_cached + length, dtype=torch.bool, device=device)
+    return visible.tril(n_cached)[None, None]
+
+
+def load_lm(config: LMConfig, *, seed: int, titles: list[str] | None = None) -> CausalLM:
+    """The LM that `config.name` names: "random", an asset, or a folder in Hugging Face format.
+
+    `seed` and `titles` are read by "random" only: its weights come from the seed, its vocabulary from the
+    titles. Raises InputError for a name that is none of these.
+    """
+    if config.name == "random":
+        network, tokenizer = random_lm(titles or [], seed=seed)
+    else:
+        network, tokenizer = load_pretrained(config.name)
+    network = network.to(getattr(torch, config.dtype))
+    network.requires_grad_(False)
+    return CausalLM(network, tokenizer).eval()
+
+
+def add_lora(lm: CausalLM, config: LMConfig, *, seed: int) -> CausalLM:
+    """Add LoRA adapters, in place; they are the only trainable weights, float32, and change nothing yet.
+
+    Raises InputError where no layer has one of the names `config.lora_targets`. Source: [MSL] §5.1.3.
+    """
+    lora = LoraConfig(
+        r=config.lora_rank,
+        lora_alpha=config.lora_alpha,
+        lora_dropout=config.lora_dropout,
+        target_modules=list(config.lora_targets),
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(derived_seed(seed, "lora"))
+        try:
+            inject_adapter_in_model(lora, lm.network)
+        except ValueError as error:
+            raise InputError(f"LoRA on {', '.join(config.lora_targets)}: {error}; set `lora_targets`") from error
+    for weight in lm.parameters():
+        if weight.requires_grad:
+            weight.data = weight.data.float()
+    return lm
+
+
+def adapter_state(lm: CausalLM) -> dict[str, Tensor]:
+    """The LoRA weights by name, without copying them."""
+    return get_peft_model_state_dict(lm.network)
+
+
+def load_adapter(lm: CausalLM, adapter: Path | str | Mapping[str, Any]) -> CausalLM:
+    """Take up LoRA weights, in place, from a safetensors file or from `adapter_state`.
+
+    Raises InputError where a weight is missing, unknown or of another shape.
+    """
+    source = "the given state" if isinstance(adapter, Mapping) else str(adapter)
+    state = dict(adapter) if isinstance(adapter, Mapping) else load_file(adapter)
+    expected = {name: tuple(weight.shape) for name, weight in adapter_state(lm).items()}
+    found = {name: tuple(weight.shape) for name, weight in state.items()}
+    if expected != found:
+        differing = sorted(name for name, _ in expected.items() ^ found.items())
+        raise InputError(
+            f"adapter {source} does not fit this LM: {len(differing)} weights are missing, unknown or of "
+            f"another shape, first {differing[:1]}; use the LMConfig it was trained with"
+        )
+    set_peft_model_state_dict(lm.network, state)
+    return lm
