@@ -69,7 +69,7 @@ class _SegmentLogSumExp(torch.autograd.Function):
         peak = values.new_full((len(row_start) - 1,), -torch.inf).scatter_reduce_(0, row, values, "amax")
         peak.masked_fill_(peak.isneginf(), 0.0)  # a row of −inf must not become −inf − (−inf)
         share = (values - peak.index_select(0, row)).exp_()
-        total = torch.segment_reduce(share, "sum", offsets=row_start)
+        total = torch.segment_reduce(share, "sum", offsets=row_start, unsafe=True)
         ctx.save_for_backward(share, total, row)
         return peak + total.log()
 
@@ -81,7 +81,7 @@ class _SegmentLogSumExp(torch.autograd.Function):
 
 
 def segment_logsumexp(values: Tensor, row_start: Tensor) -> Tensor:
-    """log Σ exp(values) over each row of ragged rows, shifted by each row's maximum.
+    """Logarithm of Σ exp(values) over each row of ragged rows, shifted by each row's maximum.
 
     Equal to `stack([values[a:b].logsumexp(0) for a, b in pairwise(row_start)])`.
 
