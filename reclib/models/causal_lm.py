@@ -10,10 +10,11 @@ import torch
 from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model, set_peft_model_state_dict
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.cache_utils import Cache
 
 from reclib.config import LMConfig
+from reclib.models.packing import PACKED_ATTENTION, Packing, packed_mask
 from reclib.models.pretrained import load_pretrained
 from reclib.models.random_lm import random_lm
 from reclib.schema import InputError
@@ -31,6 +32,7 @@ class CausalLM(nn.Module):
         super().__init__()
         self.network = network
         self.tokenizer = tokenizer
+        network.set_attn_implementation(PACKED_ATTENTION)
 
     def __repr__(self) -> str:
         trainable = sum(weight.numel() for weight in self.parameters() if weight.requires_grad)
@@ -80,46 +82,22 @@ class CausalLM(nn.Module):
         )
         return output.last_hidden_state, output.past_key_values
 
-    def forward(self, input_ids: Tensor, rows: Tensor, columns: Tensor, head_ids: Tensor | None = None) -> Tensor:
-        """Hidden states at the asked positions, `(hidden of head + input_ids)[rows, H + columns]`.
+    def forward(self, input_ids: Tensor, position_ids: Tensor, packing: Packing, asked: Tensor) -> Tensor:
+        """Hidden states at the asked places of packed sequences, as made by `packing.pack`.
 
-        The head, which starts every sequence, is run once and its keys and values serve all rows, so its
-        cost does not grow with B; gradients are those of the full sequences (LoRA's dropout, if any, is
-        drawn once for the head). Right padding needs no mask, since no token sees what is after it.
+        The head that all sequences share is computed once, and nothing is padded; values and gradients
+        are those of the full sequences run one by one (LoRA's dropout, if any, is drawn once for the head).
 
-        input_ids: (B, L) right padded, without the head; rows, columns: (P,) int64; head_ids: (H,);
-        returns (P, D).
+        input_ids, position_ids: (H + own tokens,); asked: (P,) int64, packed places; returns (P, D).
         """
-        if head_ids is None or len(head_ids) == 0:
-            hidden, _ = self.hidden_states(input_ids)
-            return hidden[rows, columns]
-        n_rows, length = input_ids.shape
-        cache = self.head_cache(head_ids, n_rows)
-        hidden, _ = self.hidden_states(
-            input_ids,
-            attention_mask=_causal_mask(len(head_ids), length, input_ids.device),
-            position_ids=torch.arange(len(head_ids), len(head_ids) + length, device=input_ids.device)[None],
-            cache=cache,
-        )
-        return hidden[rows, columns]
-
-    def head_cache(self, head_ids: Tensor, n_rows: int) -> Cache:
-        """Keys and values of a head that `n_rows` sequences share, computed once; views, not copies.
-
-        head_ids: (H,).
-        """
-        cache = DynamicCache(config=self.network.config)
-        self.hidden_states(head_ids[None], cache=cache)
-        for layer in cache.layers:
-            layer.keys = layer.keys.expand(n_rows, -1, -1, -1)
-            layer.values = layer.values.expand(n_rows, -1, -1, -1)
-        return cache
-
-
-def _causal_mask(n_cached: int, length: int, device: torch.device) -> Tensor:
-    """What each of `length` new tokens sees of the cached ones and of itself, (1, 1, length, cached + length)."""
-    visible = torch.ones(length, n_cached + length, dtype=torch.bool, device=device)
-    return visible.tril(n_cached)[None, None]
+        hidden = self.network.base_model(
+            input_ids=input_ids[None],
+            position_ids=position_ids[None],
+            attention_mask=packed_mask(packing),
+            packing=packing,
+            use_cache=False,
+        ).last_hidden_state
+        return hidden[0].index_select(0, asked)
 
 
 def load_lm(config: LMConfig, *, seed: int, titles: list[str] | None = None) -> CausalLM:
@@ -153,7 +131,9 @@ def add_lora(lm: CausalLM, config: LMConfig, *, seed: int) -> CausalLM:
         try:
             inject_adapter_in_model(lora, lm.network)
         except ValueError as error:
-            raise InputError(f"LoRA on {', '.join(config.lora_targets)}: {error}; set `lora_targets`") from error
+            raise InputError(
+                f"LoRA on {', '.join(config.lora_targets)}: {error}; set `lora_targets`"
+            ) from error
     for weight in lm.parameters():
         if weight.requires_grad:
             weight.data = weight.data.float()

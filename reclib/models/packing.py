@@ -1,0 +1,134 @@
+"""Sequences that share a head, laid end to end: every token is computed once, and none is padding.
+
+The tokens of a batch are one row: the head, then each sequence's own tokens. Everything but attention
+acts on single tokens, so only attention needs to know the sequences; it is here, registered with
+transformers under the name `PACKED_ATTENTION`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+
+PACKED_ATTENTION = "reclib_packed"
+
+
+class Packing(NamedTuple):
+    """Where the sequences are in the packed row.
+
+    n_head: H, tokens of the shared head, which come first
+    padded: (B, L) int64, packed place of each own token of each sequence; what is behind a sequence's
+        end points at its start and is never looked at
+    packed: (sum of lengths,) int64, the inverse: place in the flattened `padded` of each own token
+    """
+
+    n_head: int
+    padded: Tensor
+    packed: Tensor
+
+
+def pack(
+    head: NDArray[np.integer], tails: Sequence[NDArray[np.integer]]
+) -> tuple[dict[str, Any], NDArray[np.int64]]:
+    """Inputs of `CausalLM.forward` but for `asked`, and the packed place of each tail's first token, (B,).
+
+    head: (H,), may be empty; tails: B arrays of token ids.
+    """
+    length = np.array([len(tail) for tail in tails], dtype=np.int64)
+    start = len(head) + np.cumsum(length) - length
+    column = np.arange(max(1, length.max(initial=0)))
+    real = column < length[:, None]
+    padded = start[:, None] + np.where(real, column, 0)
+    position = np.concatenate([np.arange(len(head)), len(head) + np.nonzero(real)[1]])
+    packing = Packing(
+        n_head=len(head),
+        padded=torch.from_numpy(np.minimum(padded, max(0, len(position) - 1))),
+        packed=torch.from_numpy(np.flatnonzero(real)),
+    )
+    tokens = np.concatenate([head, *tails]).astype(np.int64)
+    inputs = {
+        "input_ids": torch.from_numpy(tokens),
+        "position_ids": torch.from_numpy(position),
+        "packing": packing,
+    }
+    return inputs, start
+
+
+def packed_mask(packing: Packing) -> Tensor:
+    """What an own token sees of the head and of its own sequence, (1, 1, L, H + L), the same in each."""
+    length = packing.padded.shape[1]
+    visible = torch.ones(length, packing.n_head + length, dtype=torch.bool, device=packing.padded.device)
+    return visible.tril(packing.n_head)[None, None]
+
+
+def packed_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    packing: Packing | None = None,
+    scaling: float | None = None,
+    **others: Any,
+) -> tuple[Tensor, None]:
+    """Attention of packed sequences; without `packing`, transformers' own "sdpa".
+
+    query: (1, heads, H + own tokens, d); key, value: the same with fewer heads where they are shared by
+    groups; attention_mask: `packed_mask(packing)`; returns (1, H + own tokens, heads, d).
+    """
+    if packing is None:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **others)
+    n_head, n_rows = packing.n_head, len(packing.padded)
+    query, key, value = (tensor[0].transpose(0, 1) for tensor in (query, key, value))  # (tokens, heads, d)
+    parts = []
+    if n_head:
+        parts.append(_attend(query[None, :n_head], key[None, :n_head], value[None, :n_head], None, scaling))
+    own_query = query[packing.padded]  # (B, L, heads, d)
+    own_key, own_value = (
+        torch.cat([tensor[:n_head].expand(n_rows, -1, -1, -1), tensor[packing.padded]], dim=1)
+        for tensor in (key, value)
+    )  # (B, H + L, groups, d)
+    attended = _attend(own_query, own_key, own_value, attention_mask, scaling)
+    parts.append(attended.flatten(0, 1)[packing.packed][None])
+    return torch.cat(parts, dim=1), None
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float | None) -> Tensor:
+    """Attention; causal without mask. (B, L, heads, d), (B, M, groups, d) → (B, L, heads, d)."""
+    n_rows, length, n_heads, width = query.shape
+    n_groups = key.shape[2]
+    if mask is None:
+        attended = scaled_dot_product_attention(
+            query.transpose(1, 2),
+            key.transpose(1, 2),
+            value.transpose(1, 2),
+            scale=scaling,
+            is_causal=True,
+            enable_gqa=n_groups != n_heads,
+        )
+        return attended.transpose(1, 2)
+    # The heads of a group share keys: laid along the queries, they need no copies of them.
+    per_group = n_heads // n_groups
+    folded = query.view(n_rows, length, n_groups, per_group, width).permute(0, 2, 3, 1, 4)
+    attended = scaled_dot_product_attention(
+        folded.flatten(2, 3),
+        key.transpose(1, 2),
+        value.transpose(1, 2),
+        attn_mask=mask.repeat(1, 1, per_group, 1),
+        scale=scaling,
+    )
+    attended = attended.view(n_rows, n_groups, per_group, length, width).permute(0, 3, 1, 2, 4)
+    return attended.reshape(n_rows, length, n_heads, width)
+
+
+AttentionInterface.register(PACKED_ATTENTION, packed_attention)
+AttentionMaskInterface.register(PACKED_ATTENTION, sdpa_mask)
