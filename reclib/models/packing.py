@@ -78,6 +78,7 @@ def packed_attention(
     attention_mask: Tensor | None,
     packing: Packing | None = None,
     scaling: float | None = None,
+    dropout: float = 0.0,
     **others: Any,
 ) -> tuple[Tensor, None]:
     """Attention of packed sequences; without `packing`, transformers' own "sdpa".
@@ -86,45 +87,37 @@ def packed_attention(
     groups; attention_mask: `packed_mask(packing)`; returns (1, H + own tokens, heads, d).
     """
     if packing is None:
-        return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **others)
+        return sdpa_attention_forward(
+            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **others
+        )
     n_head, n_rows = packing.n_head, len(packing.padded)
     query, key, value = (tensor[0].transpose(0, 1) for tensor in (query, key, value))  # (tokens, heads, d)
-    parts = []
-    if n_head:
-        parts.append(_attend(query[None, :n_head], key[None, :n_head], value[None, :n_head], None, scaling))
     own_query = query[packing.padded]  # (B, L, heads, d)
     own_key, own_value = (
         torch.cat([tensor[:n_head].expand(n_rows, -1, -1, -1), tensor[packing.padded]], dim=1)
         for tensor in (key, value)
     )  # (B, H + L, groups, d)
-    attended = _attend(own_query, own_key, own_value, attention_mask, scaling)
-    parts.append(attended.flatten(0, 1)[packing.packed][None])
+    options = {"scale": scaling, "dropout_p": dropout}
+    attended = _attend(own_query, own_key, own_value, attention_mask, **options)
+    parts = [attended.flatten(0, 1)[packing.packed][None]]
+    if n_head:
+        causal = torch.ones(n_head, n_head, dtype=torch.bool, device=query.device).tril()[None, None]
+        parts.insert(
+            0, _attend(query[None, :n_head], key[None, :n_head], value[None, :n_head], causal, **options)
+        )
     return torch.cat(parts, dim=1), None
 
 
-def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float | None) -> Tensor:
-    """Attention; causal without mask. (B, L, heads, d), (B, M, groups, d) → (B, L, heads, d)."""
+def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, **options: Any) -> Tensor:
+    """Attention under a mask (1, 1, L, M): (B, L, heads, d), (B, M, groups, d) → (B, L, heads, d).
+
+    The heads of a group share keys: laid end to end along the queries, they need no copies of them.
+    """
     n_rows, length, n_heads, width = query.shape
-    n_groups = key.shape[2]
-    if mask is None:
-        attended = scaled_dot_product_attention(
-            query.transpose(1, 2),
-            key.transpose(1, 2),
-            value.transpose(1, 2),
-            scale=scaling,
-            is_causal=True,
-            enable_gqa=n_groups != n_heads,
-        )
-        return attended.transpose(1, 2)
-    # The heads of a group share keys: laid along the queries, they need no copies of them.
-    per_group = n_heads // n_groups
-    folded = query.view(n_rows, length, n_groups, per_group, width).permute(0, 2, 3, 1, 4)
+    n_groups, per_group = key.shape[2], n_heads // key.shape[2]
+    folded = query.view(n_rows, length, n_groups, per_group, width).permute(0, 2, 3, 1, 4).flatten(2, 3)
     attended = scaled_dot_product_attention(
-        folded.flatten(2, 3),
-        key.transpose(1, 2),
-        value.transpose(1, 2),
-        attn_mask=mask.repeat(1, 1, per_group, 1),
-        scale=scaling,
+        folded, key.transpose(1, 2), value.transpose(1, 2), mask.repeat(1, 1, per_group, 1), **options
     )
     attended = attended.view(n_rows, n_groups, per_group, length, width).permute(0, 3, 1, 2, 4)
     return attended.reshape(n_rows, length, n_heads, width)
