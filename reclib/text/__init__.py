@@ -1,0 +1,1 @@
+"""Item text as a language model sees it: prompts, tokens, and the trie of valid tokens."""
