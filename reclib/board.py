@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from reclib.notebook_files import NotebookFile
+from reclib.notebook_files import NotebookFile, figures_dir, runs_dir
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class LastLine:
 class Board:
     """The lines a person sees: redrawn every second in a terminal, one every 15 seconds in a log."""
 
-    def __init__(self, notebooks: Sequence[NotebookFile], profile: str, copies: Path, stream: TextIO) -> None:
-        self.notebooks, self.profile, self.copies, self.stream = list(notebooks), profile, copies, stream
+    def __init__(self, notebooks: Sequence[NotebookFile], profile: str, stream: TextIO) -> None:
+        self.notebooks, self.profile, self.stream = list(notebooks), profile, stream
         self.is_terminal = stream.isatty()
         self.interval = 1.0 if self.is_terminal else 15.0
         self.running: dict[str, tuple[float, LastLine]] = {}
@@ -54,8 +54,8 @@ class Board:
         known = [minutes for minutes in self.expected.values() if minutes is not None]
         at_once = f", {jobs} at once" if jobs > 1 else ""
         self._line(
-            f"{len(self.notebooks)} notebooks, profile {self.profile}{at_once}: about {sum(known):.0f} minutes on two "
-            f"cores where nothing is cached; executed copies in {self.copies}"
+            f"{len(self.notebooks)} notebooks, profile {self.profile}{at_once}: {sum(known):.0f} minutes "
+            f"on two cores where nothing is cached yet; executed copies in {runs_dir(self.profile)}"
         )
 
     def started(self, notebook: NotebookFile) -> LastLine:
@@ -95,11 +95,12 @@ class Board:
             self._line(f"  {outcome.error}\n  executed as far as it went: {outcome.copy}")
 
     def closing(self, outcomes: Sequence[Outcome]) -> None:
-        """Say what was left out, and the line "N passed, N failed"."""
+        """Say what was left out, where the results are, and the line "N passed, N failed"."""
         n_failed = sum(outcome.error is not None for outcome in outcomes)
         n_left = len(self.notebooks) - len(outcomes)
         if n_left:
             self._line(f"{n_left} not run after the failure (--keep-going runs them all the same)")
+        self._line(f"figures and tables in {figures_dir(self.profile)}")
         self._line(f"{len(outcomes) - n_failed} passed, {n_failed} failed")
 
     def _line(self, text: str) -> None:

