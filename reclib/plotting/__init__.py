@@ -1,0 +1,1 @@
+"""Figures: sizes and styles, one function a figure, and their export. Nothing here computes."""

@@ -1,0 +1,27 @@
+"""All figures by name: `figures.some_figure(table, ax)` draws a tidy table and computes nothing."""
+
+from __future__ import annotations
+
+from reclib.plotting.figures_comparison import decoding_cost, method_comparison, paper_against_ours
+from reclib.plotting.figures_data import items_by_frequency, popularity_curve, valid_tokens_by_depth
+from reclib.plotting.figures_msl import (
+    component_training,
+    gradient_norms,
+    small_weight_share_by_position,
+    sorted_weights,
+    temperature_curve,
+)
+
+__all__ = [
+    "component_training",
+    "decoding_cost",
+    "gradient_norms",
+    "items_by_frequency",
+    "method_comparison",
+    "paper_against_ours",
+    "popularity_curve",
+    "small_weight_share_by_position",
+    "sorted_weights",
+    "temperature_curve",
+    "valid_tokens_by_depth",
+]
