@@ -116,7 +116,7 @@ def load_lm(config: LMConfig, *, seed: int, titles: list[str] | None = None) -> 
 
 
 def add_lora(lm: CausalLM, config: LMConfig, *, seed: int) -> CausalLM:
-    """Add LoRA adapters, in place; they are the only trainable weights, float32, and change nothing yet.
+    """Add LoRA adapters, in place: the only trainable weights, float32 or wider, that change nothing yet.
 
     Raises InputError where no layer has one of the names `config.lora_targets`. Source: [MSL] §5.1.3.
     """
@@ -135,7 +135,7 @@ def add_lora(lm: CausalLM, config: LMConfig, *, seed: int) -> CausalLM:
                 f"LoRA on {', '.join(config.lora_targets)}: {error}; set `lora_targets`"
             ) from error
     for weight in lm.parameters():
-        if weight.requires_grad:
+        if weight.requires_grad and weight.dtype in (torch.float16, torch.bfloat16):
             weight.data = weight.data.float()
     return lm
 

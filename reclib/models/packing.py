@@ -7,12 +7,10 @@ transformers under the name `PACKED_ATTENTION`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
@@ -36,31 +34,26 @@ class Packing(NamedTuple):
     packed: Tensor
 
 
-def pack(
-    head: NDArray[np.integer], tails: Sequence[NDArray[np.integer]]
-) -> tuple[dict[str, Any], NDArray[np.int64]]:
-    """Inputs of `CausalLM.forward` but for `asked`, and the packed place of each tail's first token, (B,).
+def pack(head: np.ndarray, tokens: np.ndarray, start: np.ndarray) -> tuple[dict[str, Any], np.ndarray]:
+    """Inputs of `CausalLM.forward` but for `asked`, and the packed place of each sequence's start, (B,).
 
-    head: (H,), may be empty; tails: B arrays of token ids.
+    head: (H,) token ids, may be empty; the own tokens of sequence b are `tokens[start[b]:start[b + 1]]`.
     """
-    length = np.array([len(tail) for tail in tails], dtype=np.int64)
-    start = len(head) + np.cumsum(length) - length
+    n_head, length = len(head), np.diff(start)
     column = np.arange(max(1, length.max(initial=0)))
-    real = column < length[:, None]
-    padded = start[:, None] + np.where(real, column, 0)
-    position = np.concatenate([np.arange(len(head)), len(head) + np.nonzero(real)[1]])
+    is_own = column < length[:, None]  # (B, L)
+    place = n_head + start[:-1, None] + np.where(is_own, column, 0)
     packing = Packing(
-        n_head=len(head),
-        padded=torch.from_numpy(np.minimum(padded, max(0, len(position) - 1))),
-        packed=torch.from_numpy(np.flatnonzero(real)),
+        n_head=n_head,
+        padded=torch.from_numpy(np.minimum(place, n_head + len(tokens) - 1)),
+        packed=torch.from_numpy(np.flatnonzero(is_own)),
     )
-    tokens = np.concatenate([head, *tails]).astype(np.int64)
     inputs = {
-        "input_ids": torch.from_numpy(tokens),
-        "position_ids": torch.from_numpy(position),
+        "input_ids": torch.from_numpy(np.concatenate([head, tokens]).astype(np.int64)),
+        "position_ids": torch.from_numpy(np.concatenate([np.arange(n_head), n_head + np.nonzero(is_own)[1]])),
         "packing": packing,
     }
-    return inputs, start
+    return inputs, n_head + start[:-1]
 
 
 def packed_mask(packing: Packing) -> Tensor:

@@ -9,7 +9,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from reclib.seeding import derived_seed
-from reclib.text.prompts import DOMAINS, prompt
+from reclib.text.prompts import DOMAINS, prompt, response
 
 END, PAD = "<|end|>", "<|pad|>"
 
@@ -33,7 +33,8 @@ def random_tokenizer(titles: Sequence[str], *, vocabulary_size: int = 1024) -> P
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    tokenizer.train_from_iterator([prompt(list(titles), domain) for domain in DOMAINS], trainer)
+    texts = [response(title) for title in titles] + [prompt(["title"], domain) for domain in DOMAINS]
+    tokenizer.train_from_iterator(texts, trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, eos_token=END, pad_token=PAD, clean_up_tokenization_spaces=False
     )
