@@ -9,6 +9,7 @@ import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reclib import artifacts, config, notebook_files
@@ -92,17 +93,54 @@ class Run:
         """Write a figure and the numbers it shows (pdf, png, csv, json) where the profile's figures go."""
         from reclib.plotting import export
 
-        folder = notebook_files.figures_dir(self.profile.name)
-        saved = export.save_figure(fig, name, table, caption, folder=folder, provenance=self.provenance())
+        saved = export.save_figure(
+            fig, name, table, caption, folder=self.folder, provenance=self.provenance()
+        )
         self._note(saved, self._figures, name)
 
     def save_table(self, table: pd.DataFrame, name: str, caption: str) -> None:
         """Write a table (csv, Markdown, LaTeX, json) where the profile's tables go."""
         from reclib.plotting import export
 
-        folder = notebook_files.figures_dir(self.profile.name) / "tables"
+        folder = self.folder / "tables"
         saved = export.save_table(table, name, caption, folder=folder, provenance=self.provenance())
         self._note(saved, self._tables, name)
+
+    def record(self, rows: pd.DataFrame | Sequence[Mapping[str, Any]]) -> None:
+        """Keep results for values that a paper prints: the rows of `registry.record`.
+
+        Columns ``seeds``, ``config``, ``commit`` and ``device`` are filled in where the rows leave them out.
+        """
+        import pandas as pd
+
+        from reclib import registry
+
+        origin = self.provenance()
+        filled = {"seeds": str(self.seed)} | {key: origin[key] for key in ("config", "commit", "device")}
+        table = pd.DataFrame(rows)
+        table = table.assign(**{key: value for key, value in filled.items() if key not in table.columns})
+        registry.record(
+            table, self.name, profile=self.profile.name, folder=self.folder / "tables" / "results"
+        )
+
+    def record_statements(self, rows: pd.DataFrame | Sequence[Mapping[str, Any]]) -> None:
+        """Keep what was found about checkable statements: the rows of `registry.record_statements`."""
+        from reclib import registry
+
+        folder = self.folder / "tables" / "results"
+        registry.record_statements(rows, self.name, profile=self.profile.name, folder=folder)
+
+    def registry(self) -> dict[str, pd.DataFrame]:
+        """The papers' values and statements against what the notebooks recorded, written as tables."""
+        from reclib import registry
+
+        tables = self.folder / "tables"
+        return registry.generate(results=tables / "results", folder=tables)
+
+    @property
+    def folder(self) -> Path:
+        """Where this profile's figures go, and its tables below it."""
+        return notebook_files.figures_dir(self.profile.name)
 
     def provenance(self) -> dict[str, Any]:
         """Where the numbers come from: this notebook, its settings, the steps used, and this machine."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from reclib import assets, config, notebook_files, paths
+from reclib import assets, config, notebook_files, paths, registry
 
 
 def sections() -> Iterator[tuple[str, str]]:
@@ -16,7 +16,7 @@ def sections() -> Iterator[tuple[str, str]]:
     yield "Models and data", _text(assets.status())
     yield "Notebooks run", _text(runs())
     yield "Cached steps", _text(cached_steps())
-    yield "The papers' numbers", _text(reproduction())
+    yield "The papers' numbers", _text(registry.summary().reset_index())
 
 
 def runs() -> pd.DataFrame:
@@ -57,15 +57,6 @@ def cached_steps() -> pd.DataFrame:
     return grouped.agg(
         finished=("partial", lambda p: int((~p).sum())), unfinished=("partial", "sum"), MB=("MB", "sum")
     )
-
-
-def reproduction() -> pd.DataFrame:
-    """Rows of the generated registry by paper and status."""
-    path = paths.figures_dir() / "tables" / "reproduction.csv"
-    if not path.is_file():
-        return pd.DataFrame()
-    table = pd.read_csv(path)
-    return table.groupby(["paper", "status"], as_index=False).size().rename(columns={"size": "rows"})
 
 
 def _megabytes(folder: Path) -> float:
