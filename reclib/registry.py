@@ -97,7 +97,8 @@ def record_statements(
         if (row.spec, row.number) not in listed or row.holds not in ("yes", "no"):
             raise InputError(
                 f"results of {notebook}: statement {row.spec} {row.number} holds={row.holds!r}; "
-                f"papers/statements.csv lists {', '.join(' '.join(one) for one in sorted(listed))}, and holds is yes or no"
+                f"papers/statements.csv lists {', '.join(' '.join(one) for one in sorted(listed))}, "
+                "and holds is yes or no"
             )
     _refuse_repeats(table, STATEMENT_KEY, source=f"results of {notebook}")
     return _write(table, folder / profile / f"{notebook}.statements.csv")

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from scipy import stats
+
+from reclib.evaluation import statistics
+from reclib.evaluation.statistics import bootstrap_interval, paired_bootstrap, resampling_weights
+from reclib.schema import InputError
+
+
+def generator() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+def test_interval_of_many_values_is_the_normal_one() -> None:
+    values = np.random.default_rng(1).normal(3.0, 2.0, size=2000)
+    low, high = bootstrap_interval(values, generator=generator(), n_resamples=4000)
+    expected = stats.norm.interval(0.95, loc=values.mean(), scale=values.std() / np.sqrt(2000))
+    # the 2.5 % quantile of 4000 means has a standard error of 2.7/√4000 = 4 % of theirs, 0.045
+    assert [low, high] == pytest.approx(expected, abs=4 * 0.04 * values.std() / np.sqrt(2000))
+
+
+def test_interval_covers_the_mean_as_often_as_it_says() -> None:
+    samples = np.random.default_rng(2).exponential(size=(60, 400))
+    covered = 0
+    for row, sample in enumerate(samples.T):
+        low, high = bootstrap_interval(sample, generator=np.random.default_rng(row), n_resamples=300)
+        covered += low <= 1.0 <= high
+    assert 0.88 <= covered / 400 <= 0.98  # percentile intervals of 60 skewed values cover a little less
+
+
+def test_columns_share_their_resamples() -> None:
+    values = np.random.default_rng(1).normal(size=(30, 1))
+    low, high = bootstrap_interval(np.hstack([values, 2 * values]), generator=generator())
+    assert 2 * low[0] == pytest.approx(low[1])
+    assert 2 * high[0] == pytest.approx(high[1])
+
+
+def test_blocks_change_neither_weights_nor_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(1).normal(size=50)
+    whole = bootstrap_interval(values, generator=generator(), n_resamples=64)
+    monkeypatch.setattr(statistics, "_BLOCK", 50 * 7)
+    assert bootstrap_interval(values, generator=generator(), n_resamples=64) == pytest.approx(whole)
+    weights = list(resampling_weights(50, generator=generator(), n_resamples=64))
+    assert [len(weight) for weight in weights] == [7] * 9 + [1]
+    assert all((weight.sum(axis=1) == 50).all() for weight in weights)
+
+
+@given(arrays.arrays(np.float64, st.integers(1, 20), elements=st.floats(-10, 10)))
+def test_interval_lies_within_the_values_and_shifts_with_them(values: np.ndarray) -> None:
+    low, high = bootstrap_interval(values, generator=generator(), n_resamples=40)
+    assert values.min() - 1e-9 <= low <= high <= values.max() + 1e-9
+    shifted = bootstrap_interval(values + 5, generator=generator(), n_resamples=40)
+    assert shifted == pytest.approx((low + 5, high + 5))
+
+
+def test_one_window_has_an_interval_of_no_width() -> None:
+    assert bootstrap_interval(np.array([0.5]), generator=generator()) == (0.5, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "message"),
+    [
+        ([], {}, "at least one window"),
+        ([1.0, np.nan], {}, "row 1: the value is NaN"),
+        ([1.0], {"level": 1.0}, "level is 1.0"),
+        ([1.0], {"n_resamples": 0}, "n_resamples is 0"),
+    ],
+)
+def test_bad_input_is_refused(values: list[float], options: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        bootstrap_interval(np.array(values), generator=generator(), **options)
+
+
+def test_pairing_removes_what_the_windows_share() -> None:
+    hard = np.random.default_rng(3).normal(0, 10, size=200)
+    better, worse = hard + 1 + np.random.default_rng(4).normal(0, 0.1, size=200), hard
+    difference = paired_bootstrap(better, worse, generator=generator())
+    assert difference.mean == pytest.approx(np.mean(better - worse))
+    assert 0.9 < difference.low < difference.mean < difference.high < 1.1
+    assert difference.share_positive == 1
+    assert difference.n == 200
+    backwards = paired_bootstrap(worse, better, generator=generator())
+    assert (backwards.low, backwards.high) == pytest.approx((-difference.high, -difference.low))
+
+
+def test_equal_methods_differ_by_nothing() -> None:
+    a = np.arange(10.0)
+    assert paired_bootstrap(a, a, generator=generator())[:4] == (0.0, 0.0, 0.0, 0.0)
+
+
+def test_seeds_that_disagree_widen_the_interval_unless_they_are_fixed() -> None:
+    noise = np.random.default_rng(5).normal(0, 0.1, size=(3, 400))
+    a = np.array([[-1.0], [1.0], [3.0]]) + noise
+    b = np.zeros_like(a)
+    new_runs = paired_bootstrap(a, b, generator=generator())
+    these_runs = paired_bootstrap(a, b, generator=generator(), seeds="fixed")
+    assert new_runs.mean == these_runs.mean == pytest.approx(1, abs=0.02)
+    assert new_runs.per_seed == pytest.approx((-1, 1, 3), abs=0.03)
+    assert these_runs.high - these_runs.low < 0.05
+    assert new_runs.low < -0.5
+    assert new_runs.high > 2.5
+
+
+def test_a_window_counts_alike_in_every_seed() -> None:
+    """Copies of one run are one run: its interval must not shrink."""
+    a = np.random.default_rng(6).normal(size=100)
+    one = paired_bootstrap(a, 0 * a, generator=generator())
+    five = paired_bootstrap(np.tile(a, (5, 1)), np.zeros((5, 100)), generator=generator())
+    assert (five.low, five.high) == pytest.approx((one.low, one.high))
+
+
+def test_unpaired_values_and_unknown_seed_rules_are_refused() -> None:
+    with pytest.raises(InputError, match="pass the same windows"):
+        paired_bootstrap(np.ones(3), np.ones(4), generator=generator())
+    with pytest.raises(InputError, match="seeds='all'"):
+        paired_bootstrap(np.ones(3), np.ones(3), generator=generator(), seeds="all")
