@@ -48,7 +48,7 @@ def adaptive_temperature(target_gap: Tensor, variance: Tensor, log_m_eta: Tensor
 
 
 class LogitMoments(NamedTuple):
-    """Gap Δ = mean target logit − μ, variance σ², and mean number of valid tokens of some rows."""
+    """Gap Δ, variance σ² and mean number of valid tokens of some rows."""
 
     target_gap: Tensor
     variance: Tensor
@@ -58,27 +58,29 @@ class LogitMoments(NamedTuple):
 def moment_sums(logits: Tensor, valid: ValidTokens, selected: Tensor) -> Tensor:
     """Sums from which `moments` are made; those of several batches add up.
 
-    logits: (M,); selected: (P,) bool, rows to count; returns (5,) float64: rows, Σ target logits,
-    entries, Σ logits, Σ logits², the last two over all entries of the rows.
+    Deviations are from each row's own mean μ_p: (rows, Σ_p f(target_p) − μ_p, entries,
+    Σ_p Σ_z (f(z) − μ_p)²), over the selected rows.
+
+    logits: (M,); selected: (P,) bool; returns (4,) float64, detached.
     """
     wide = logits.detach().double()
-    kept = selected.index_select(0, row_of_entry(valid.row_start, len(wide))).double()
-    rows = selected.double()
-    target = wide.index_select(0, valid.target_entry)
-    return torch.stack(
-        [rows.sum(), rows @ target, kept.sum(), kept @ wide, kept @ wide.square()],
-    )
+    mean = torch.segment_reduce(wide, "sum", offsets=valid.row_start, unsafe=True) / valid.n_valid
+    deviation = wide - mean.index_select(0, row_of_entry(valid.row_start, len(wide)))
+    square = torch.segment_reduce(deviation.square(), "sum", offsets=valid.row_start, unsafe=True)
+    gap = deviation.index_select(0, valid.target_entry)
+    by_row = torch.stack([torch.ones_like(gap), gap, valid.n_valid.double(), square])  # (4, P)
+    return by_row @ selected.double()
 
 
 def moments(sums: Tensor) -> LogitMoments:
-    """Pooled moments of the counted rows; NaN where none was counted.
+    """Δ = mean over rows of f(target) − μ_p; σ² = mean over entries of (f(z) − μ_p)².
 
-    μ and σ² are the mean and (population) variance of all entries together, as [MSL] Eq. (12) says
-    and the released code does; a row's own level is not taken out.
+    [MSL] Eq. (12) and the released code take one mean and variance over all logits together. Where
+    the rows share a trie node, as first positions do, that is the same but for how the contexts'
+    levels vary; over different nodes the levels swamp it, though P does not depend on them. Rows'
+    own means are the average of Lemma 2, which is stated token by token.
 
-    sums: (5,) from `moment_sums`; returns scalars, float64.
+    sums: (4,) from `moment_sums`; returns scalars, float64, NaN where no row was counted.
     """
-    rows, target, entries, total, square = sums.unbind()
-    mean = total / entries
-    variance = (square / entries - mean.square()).clamp_min(0)
-    return LogitMoments(target / rows - mean, variance, entries / rows)
+    rows, gap, entries, square = sums.unbind()
+    return LogitMoments(gap / rows, square / entries, entries / rows)

@@ -66,9 +66,9 @@ class AdaptiveTemperature:
             return {"temperature": self.value}
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.all_reduce(sums)
-        gap, variance, mean_valid = moments(sums[:5])
+        gap, variance, mean_valid = moments(sums[:4])
         if self.config.scope == "all":
-            n_tokens, n_unforced = sums[5:].unbind()
+            n_tokens, n_unforced = sums[4:].unbind()
             mean_valid = (sums[2] + n_tokens - n_unforced) / n_tokens
         log_m_eta = (mean_valid * self.config.target_probability).log()
         solution, status = adaptive_temperature(gap, variance, log_m_eta)

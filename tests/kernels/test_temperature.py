@@ -92,17 +92,24 @@ def test_the_root_is_elementwise() -> None:
     assert tau[0, 0].item() == pytest.approx((3 + math.sqrt(7)) / 2)
 
 
-def test_moments_are_pooled_over_the_selected_rows_and_add_up() -> None:
+def test_moments_are_about_each_selected_row_s_mean_and_add_up() -> None:
     valid = ragged([[0, 1, 2], [3, 4], [0, 5]], [1, 3, 5])
     logits = torch.tensor([1.0, 5.0, 3.0, 100.0, 200.0, 2.0, 4.0])
     selected = torch.tensor([True, False, True])
-    pooled = torch.tensor([1.0, 5.0, 3.0, 2.0, 4.0], dtype=torch.float64)
     gap, variance, mean_valid = moments(moment_sums(logits, valid, selected))
-    assert gap == pytest.approx((5 + 4) / 2 - pooled.mean())
-    assert variance == pytest.approx(pooled.var(correction=0))
+    assert gap == ((5 - 3) + (4 - 3)) / 2
+    assert variance == (4 + 4 + 0 + 1 + 1) / 5
     assert mean_valid == 5 / 2
-    one_by_one = sum(moment_sums(logits, valid, torch.tensor([row == 0, False, row == 2])) for row in (0, 2))
-    torch.testing.assert_close(one_by_one, moment_sums(logits, valid, selected))
+    parts = [moment_sums(logits, valid, torch.tensor([row == 0, False, row == 2])) for row in (0, 2)]
+    assert torch.equal(parts[0] + parts[1], moment_sums(logits, valid, selected))
+
+
+def test_moments_do_not_see_a_row_s_level_as_the_loss_does_not() -> None:
+    valid = ragged([[0, 1, 2], [3, 4]], [1, 3])
+    logits = torch.tensor([1.0, 5.0, 3.0, 2.0, 4.0])
+    shifted = logits + torch.tensor([64.0, 64.0, 64.0, -32.0, -32.0])
+    every = torch.tensor([True, True])
+    assert torch.equal(moment_sums(logits, valid, every), moment_sums(shifted, valid, every))
 
 
 def test_moments_of_no_row_are_nan() -> None:

@@ -207,7 +207,7 @@ def logits_of(hidden: Tensor, embedding: Tensor, places: list[tuple[int, list[in
 @pytest.mark.parametrize(
     ("scope", "places"),
     [
-        # (place among the 15 positions, its title's step): first tokens are forced here except by force
+        # places among the 15 positions; the first token of each title is forced
         ("first_decision", [1, 5, 8, 13]),
         ("all", [1, 2, 5, 8, 9, 10, 13, 14]),
     ],
@@ -217,13 +217,13 @@ def test_moments_come_from_the_positions_of_the_scope(scope: str, places: list[i
     hidden, embedding = inputs(batch)
     steps = [step for title in TITLES for step in title]
     rows = logits_of(hidden, embedding, [(place, steps[place][1]) for place in places])
+    rows = [row - row.mean() for row in rows]
     targets = [row[steps[place][1].index(steps[place][0])] for place, row in zip(places, rows, strict=True)]
-    pooled = torch.cat(rows)
     objective = adaptive(scope=scope)
     objective(hidden, embedding, batch)
     log = objective.step()
-    assert log["target_gap"] == pytest.approx((torch.stack(targets).mean() - pooled.mean()).item())
-    assert log["logit_variance"] == pytest.approx(pooled.var(correction=0).item())
+    assert log["target_gap"] == pytest.approx(torch.stack(targets).mean().item())
+    assert log["logit_variance"] == pytest.approx(torch.cat(rows).square().mean().item())
     every = [len(row) for _, row in (steps if scope == "all" else [steps[place] for place in places])]
     assert log["mean_valid_tokens"] == pytest.approx(sum(every) / len(every))
 
@@ -238,8 +238,8 @@ def test_scope_first_takes_first_tokens_by_their_place() -> None:
     for objective in (first, decision):
         objective(hidden, embedding, batch)
         logs.append(objective.step())
-    pooled = torch.cat(logits_of(hidden, embedding, [(0, WIDE), (2, WIDE)]))
-    assert logs[0]["logit_variance"] == pytest.approx(pooled.var(correction=0).item())
+    rows = torch.stack(logits_of(hidden, embedding, [(0, WIDE), (2, WIDE)]))
+    assert logs[0]["logit_variance"] == pytest.approx(rows.var(1, correction=0).mean().item())
     assert logs[0] == logs[1]  # where every title starts with an open choice the scopes are one
 
 
