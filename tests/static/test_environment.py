@@ -31,6 +31,9 @@ NOT_IMPORTED = {
     "tiktoken": "transformers converts the Llama 3 vocabulary with it",
 }
 
+# What papermill and ipykernel are made of.
+JUPYTER = {"jupyter-client", "jupyter-core", "nbformat", "traitlets"}
+
 
 def conda_environment() -> dict[str, Any]:
     return yaml.safe_load((ROOT / "environment.yml").read_text("utf-8"))
@@ -112,14 +115,12 @@ def distributions_of(modules: set[str]) -> set[str]:
 
 def test_package_imports_what_pyproject_names_and_nothing_else() -> None:
     named = {environment.normalised(Requirement(text).name) for text in PROJECT["dependencies"]}
-    brought = {"nbformat", "jupyter-client"}  # papermill and ipykernel are made of them
     used = distributions_of(third_party_imports("reclib"))
-    assert used - named <= brought, "imported, but not a dependency in pyproject.toml"
+    assert used - named <= JUPYTER, "imported, but not a dependency in pyproject.toml"
     assert named - used == set(NOT_IMPORTED), "a dependency of pyproject.toml that nothing needs"
 
 
 @pytest.mark.parametrize("folder", ["tests", "benchmarks"])
 def test_tests_and_benchmarks_import_only_what_is_installed_with_them(folder: str) -> None:
     named = {environment.normalised(requirement.name) for requirement in REQUIREMENTS}
-    brought = {"nbformat", "jupyter-client"}
-    assert distributions_of(third_party_imports(folder)) - named <= brought
+    assert distributions_of(third_party_imports(folder)) - named <= JUPYTER

@@ -36,6 +36,7 @@ TOP = {
     "environment",
     "notebook",
     "notebook_files",
+    "overview",
     "registry",
     "runner",
 }
