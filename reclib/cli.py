@@ -75,7 +75,7 @@ def run(
 
 @app.command()
 def status() -> None:
-    """Show what is fetched, what has run, what is cached, and how the papers' numbers compare."""
+    """Show what is fetched, run and cached, and the registry."""
     from reclib import overview
 
     for title, lines in overview.sections():
@@ -84,7 +84,7 @@ def status() -> None:
 
 @app.command()
 def doctor(profile: Profile = ProfileName.default) -> None:
-    """Check versions, device, memory, disk, folders, models and data; exit with 1 where one is missing."""
+    """Check what a profile needs; exit with 1 if it lacks something."""
     from reclib import checkup
 
     findings = checkup.examine(profile.value)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from reclib.plotting.export import Saved
 
-SHOWN_VERSIONS = ("torch", "transformers", "reclib")
+SHOWN_VERSIONS = ("torch", "transformers")
 
 
 class Run:
@@ -206,19 +206,12 @@ def start(
         settings = config.override(settings, **overrides)
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or n_cores()))
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    versions = ", ".join(f"{package} {_version(package)}" for package in SHOWN_VERSIONS)
+    versions = ", ".join(f"{package} {metadata.version(package)}" for package in SHOWN_VERSIONS)
     print(
         f"{name} · profile {profile}{' with overrides' if overrides else ''} · seed {seed} · {device}, "
         f"{torch.get_num_threads()} threads · Python {platform.python_version()}, {versions}"
     )
     return Run(name, settings, seed, force)
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "not installed"
 
 
 def _finished_at(artifact: Artifact) -> float:

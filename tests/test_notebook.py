@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from reclib import notebook, notebook_files, paths
+from reclib import notebook, notebook_files, paths, registry
 from reclib.plotting import style
 from reclib.schema import InputError
 
@@ -123,16 +123,8 @@ def test_a_figure_says_where_it_came_from() -> None:
 
 def test_recorded_results_reach_the_registry_with_their_origin() -> None:
     run = begin()
-    row = {
-        "paper": "MSL",
-        "table": "4",
-        "dataset": "Office",
-        "metric": "AVT",
-        "ours": 9.0,
-        "protocol": "data",
-    }
-    printed = pd.read_csv(paths.papers_dir() / "msl.csv", dtype=str).query("metric == 'AVT'")
-    row |= printed.iloc[0][["paper", "table", "dataset", "setting", "method", "subset"]].to_dict()
+    printed = registry.paper_numbers().iloc[0]
+    row = printed[registry.KEY].to_dict() | {"ours": 9.0, "protocol": printed["paper_protocol"]}
     run.record([row])
     table = run.registry()["reproduction"]
     ours = table.loc[table["ours"].notna()]
