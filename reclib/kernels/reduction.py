@@ -32,7 +32,7 @@ def reduce_positions(losses: Tensor, *, normaliser: float) -> Tensor:
     losses: (P,); normaliser: a `denominator`. With the denominator of the whole optimisation step,
     the results of its micro-batches add up to that of one large batch.
     """
-    return losses.sum() / max(normaliser, 1.0)
+    return losses.sum() / (normaliser or 1.0)
 
 
 def sum_by_sample(losses: Tensor, sample: Tensor, *, n_samples: int) -> Tensor:

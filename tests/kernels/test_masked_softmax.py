@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+from typing import Any
+
 import hypothesis.strategies as st
 import pytest
 import torch
 from hypothesis import given, settings
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from reclib.kernels.masked_softmax import (
     ValidTokens,
@@ -201,6 +205,41 @@ def test_a_frozen_output_embedding_gets_no_gradient_and_costs_none() -> None:
     expected = torch.autograd.grad(language_modelling_losses(hidden, frozen, target).sum(), hidden)[0]
     torch.testing.assert_close(hidden.grad, expected, **EXACT)
     assert frozen.grad is None
+
+
+class Sizes(TorchDispatchMode):
+    """Records the sizes of the tensors made and the number of matrix products."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.largest = self.products = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = function(*args, **(kwargs or {}))
+        sizes = [part.numel() for part in tree_leaves(result) if isinstance(part, Tensor)]
+        self.largest = max([self.largest, *sizes])
+        self.products += function is torch.ops.aten.mm.default
+        return result
+
+
+def test_nothing_of_the_size_of_the_vocabulary_is_made_for_the_masked_loss() -> None:
+    vocabulary, valid = 10_000, ragged([[5, 6, 7], [9_999, 5]] * 8, [5, 9_999] * 8)
+    hidden, frozen = tensors(0, 16, vocabulary, 3)[0], torch.ones(vocabulary, 3, dtype=torch.float64)
+    with Sizes() as sizes:
+        msl(hidden, frozen, valid).sum().backward()
+    assert sizes.largest == 16 * 4  # P times the union of the valid tokens
+
+
+def test_the_full_loss_holds_one_block_of_logits_at_a_time() -> None:
+    hidden, embedding = tensors(0, 16, 1_000, 3)
+    with Sizes() as sizes:
+        language_modelling_loss(
+            hidden, embedding, torch.arange(16), block_bytes=4 * 1_000 * 4
+        ).sum().backward()
+    assert sizes.largest == 4 * 1_000
+    with Sizes() as sizes, torch.no_grad():
+        language_modelling_loss(hidden, embedding, torch.arange(16))
+    assert sizes.products == 1  # no gradient is made where none is asked for
 
 
 def test_target_weight_is_one_minus_the_probability() -> None:
