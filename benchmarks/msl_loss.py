@@ -38,7 +38,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from reclib import assets
+from reclib.config import DataConfig
+from reclib.data.load import load
 from reclib.kernels.masked_softmax import ValidTokens, masked_softmax_loss, valid_logits
+from reclib.paths import dataset_dir
+from reclib.schema import InputError
 
 TAU = 2.0
 N_TARGETS = 32
@@ -78,9 +83,6 @@ SIDES = ("released", "dense", "ours")
 
 def real_titles() -> tuple[list[str], np.ndarray]:
     """Titles of the Book catalogue in item order, and targets of its training windows."""
-    from reclib.config import DataConfig
-    from reclib.data.load import load
-
     dataset = load(DataConfig(source="msl_book"), seed=SEED)
     return list(dataset.titles), np.asarray(dataset.train.target_idx) - 1
 
@@ -89,8 +91,6 @@ def real_tokens(case: Case, titles: list[str]) -> list[list[int]]:
     """Token ids of each quoted title, end token included."""
     from transformers import AutoTokenizer
     from transformers.convert_slow_tokenizer import TikTokenConverter
-
-    from reclib import assets
 
     folder = assets.locate(case.tokenizer)
     quoted = [f'"{title}"' for title in titles]
@@ -131,9 +131,10 @@ def valid_rows(catalogue: list[list[int]], targets: np.ndarray) -> tuple[list[np
 def make_inputs(case: Case, folder: Path) -> Path:
     """File with the valid tokens (ragged) and target token of each position of the drawn targets."""
     try:
+        assets.locate(case.tokenizer), dataset_dir("msl_book")
         titles, train_targets = real_titles()
         catalogue, source = real_tokens(case, titles), f"msl_book, {case.tokenizer}"
-    except (ImportError, ValueError, OSError) as missing:
+    except InputError as missing:
         catalogue, train_targets = synthetic_tokens(case)
         source = f"SYNTHETIC catalogue, for want of data or tokenizer ({missing})"
     drawn = np.random.default_rng(SEED).choice(train_targets, N_TARGETS, replace=False)

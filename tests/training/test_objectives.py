@@ -299,6 +299,26 @@ def test_evaluation_leaves_the_temperature_alone() -> None:
     assert objective.state_dict() == before
 
 
+def test_processes_share_their_moments(monkeypatch: pytest.MonkeyPatch) -> None:
+    embedding = inputs(target_batch(TITLES))[1]
+    halves = [target_batch(TITLES[:2]), target_batch(TITLES[2:])]
+    states = [inputs(half, seed=seed, scale=3.0)[0] for seed, half in enumerate(halves)]
+    alone, here, there = (adaptive(scope="all") for _ in range(3))
+    for state, half, process in zip(states, halves, (here, there), strict=True):
+        alone(state, embedding, half)
+        process(state, embedding, half)
+
+    def all_reduce(sums: Tensor) -> None:
+        assert there.adaptive is not None
+        sums += there.adaptive._sums
+
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "all_reduce", all_reduce)
+    together = here.step()
+    monkeypatch.undo()
+    assert together == pytest.approx(alone.step(), rel=1e-12)
+
+
 def test_a_resumed_objective_goes_on_as_if_unbroken() -> None:
     batch = target_batch(TITLES)
     embedding = inputs(batch)[1]
