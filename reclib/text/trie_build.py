@@ -19,32 +19,34 @@ def build_arrays(tokens: np.ndarray, start: np.ndarray, vocabulary_size: int | N
     token = np.empty(len(tokens) + 1, np.int32)  # as many nodes as there could be; cut at the end
     child_start = np.empty(len(tokens) + 2, np.int32)
     token[0] = -1
+    # The items still alive, in trie order: which, the node each stands at, its next token, its length.
     item = np.arange(1, len(start) - 1, dtype=np.int32)
     node = np.zeros(len(item), np.int32)
-    cursor, stop = start[1:-1].copy(), start[2:].copy()
-    level, n_nodes = 0, 1  # the first node of the level at hand, and the first one after it
-    end_node, end_item = [], []
+    cursor, length = start[1:-1].copy(), np.diff(start)[1:].astype(np.int32)
+    depth, level, n_nodes = 0, 0, 1  # `level` is the first node of this depth
+    ended: list[tuple[np.ndarray, np.ndarray]] = []
     while True:
-        at_end = cursor == stop
-        if at_end.any():
-            end_node.append(node[at_end])
-            end_item.append(item[at_end])
-            item, node, cursor, stop = (values[~at_end] for values in (item, node, cursor, stop))
-        next_token = tokens[cursor]
-        _sort_within_groups(node, next_token, item, cursor, stop)
+        alive = np.flatnonzero(length > depth)
+        if len(alive) < len(item):
+            at_end = np.flatnonzero(length == depth)
+            ended.append((node.take(at_end), item.take(at_end)))
+            item, node, cursor, length = (values.take(alive) for values in (item, node, cursor, length))
+        next_token = tokens.take(cursor)
+        _sort_within_groups(node, next_token, item, cursor, length)
         is_new = _starts_run(node, next_token)
-        n_children = np.bincount(node[is_new] - level, minlength=n_nodes - level)
+        first = np.flatnonzero(is_new)
+        n_children = np.bincount(node.take(first) - level, minlength=n_nodes - level)
         child_start[level : n_nodes + 1] = n_nodes + row_starts(n_children)
         if not len(item):
             break
-        level, n_new = n_nodes, np.count_nonzero(is_new)
-        token[n_nodes : n_nodes + n_new] = next_token[is_new]
-        node = (level - 1 + np.cumsum(is_new)).astype(np.int32)
-        n_nodes += n_new
+        token[n_nodes : n_nodes + len(first)] = next_token.take(first)
+        node = np.cumsum(is_new, dtype=np.int32)
+        node += n_nodes - 1
+        depth, level, n_nodes = depth + 1, n_nodes, n_nodes + len(first)
         cursor += 1
     token.resize(n_nodes, refcheck=False)
     child_start.resize(n_nodes + 1, refcheck=False)
-    return {"token": token, "child_start": child_start, **_terminals(end_node, end_item)}
+    return {"token": token, "child_start": child_start, **_terminals(ended)}
 
 
 def check_tokens(tokens: np.ndarray, start: np.ndarray, vocabulary_size: int | None) -> None:
@@ -59,9 +61,8 @@ def check_tokens(tokens: np.ndarray, start: np.ndarray, vocabulary_size: int | N
     if tokens.min() < 0:
         raise _bad_token(tokens, start, tokens < 0, "negative")
     if vocabulary_size is not None and tokens.max() >= vocabulary_size:
-        raise _bad_token(
-            tokens, start, tokens >= vocabulary_size, f"outside a vocabulary of {vocabulary_size}"
-        )
+        why = f"outside a vocabulary of {vocabulary_size}"
+        raise _bad_token(tokens, start, tokens >= vocabulary_size, why)
 
 
 def _bad_token(tokens: np.ndarray, start: np.ndarray, is_bad: np.ndarray, why: str) -> InputError:
@@ -79,8 +80,8 @@ def _starts_run(node: np.ndarray, token: np.ndarray) -> np.ndarray:
     return is_new
 
 
-def _sort_within_groups(node: np.ndarray, token: np.ndarray, *others: np.ndarray) -> None:
-    """Sort neighbours with the same node by token, in place and stably; `node` itself stays as it is."""
+def _sort_within_groups(node: np.ndarray, value: np.ndarray, *others: np.ndarray) -> None:
+    """Sort neighbours with the same node by value, in place; the others follow, equal values in any order."""
     is_shared = np.zeros(len(node), bool)
     same = node[1:] == node[:-1]
     is_shared[1:] = same
@@ -88,20 +89,21 @@ def _sort_within_groups(node: np.ndarray, token: np.ndarray, *others: np.ndarray
     place = np.flatnonzero(is_shared)
     if not len(place):
         return
-    key = node[place].astype(np.int64)
-    key *= int(token.max()) + 1
-    key += token[place]
-    source = place[np.argsort(key, kind="stable")]
-    for values in (token, *others):
-        values[place] = values[source]
+    key = node.take(place).astype(np.int64)
+    key *= int(value.max()) + 1
+    key += value.take(place)
+    source = place.take(np.argsort(key))
+    for values in (value, *others):
+        values[place] = values.take(source)
 
 
-def _terminals(node: list[np.ndarray], item: list[np.ndarray]) -> dict[str, np.ndarray]:
-    """Group the items by the node they end at; levels come in order, and so do the nodes within a level."""
-    nodes = np.concatenate(node)
-    first = np.flatnonzero(np.append(True, nodes[1:] != nodes[:-1]))
+def _terminals(ended: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Group the items by the node they end at; the levels come in order, and so do the nodes of a level."""
+    node, item = (np.concatenate(parts) for parts in zip(*ended, strict=True))
+    _sort_within_groups(node, item)
+    first = np.flatnonzero(np.append(True, node[1:] != node[:-1]))
     return {
-        "terminal_node": nodes[first],
-        "terminal_start": np.append(first, len(nodes)).astype(np.int32),
-        "terminal_item": np.concatenate(item),
+        "terminal_node": node[first],
+        "terminal_start": np.append(first, len(node)).astype(np.int32),
+        "terminal_item": item,
     }

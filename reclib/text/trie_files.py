@@ -107,6 +107,10 @@ def _inconsistency(
         return "the tokens after a node are not in ascending order"
     if (np.diff(terminal_node) <= 0).any() or terminal_node[0] < 1 or terminal_node[-1] >= n_nodes:
         return "terminal_node is not a list of nodes"
-    if terminal_start[0] != 0 or terminal_start[-1] != len(terminal_item) or (np.diff(terminal_start) < 1).any():
+    if (
+        terminal_start[0] != 0
+        or terminal_start[-1] != len(terminal_item)
+        or (np.diff(terminal_start) < 1).any()
+    ):
         return "terminal_start does not divide the items"
     return None
