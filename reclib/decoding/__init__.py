@@ -1,0 +1,1 @@
+"""From a language model to ranked items: constrained beam search, exact top K, exact scores of all items."""
