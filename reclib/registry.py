@@ -34,8 +34,8 @@ def paper_numbers() -> pd.DataFrame:
     _refuse_repeats(table, KEY, source="papers/*.csv")
     protocols = _read_paper("protocols.csv").set_index(["paper", "table", "method"])["protocol"].to_dict()
     places = zip(table["paper"], table["table"], table["method"], strict=True)
-    protocol = [protocols.get((p, t, m), protocols.get((p, t, "*"))) for p, t, m in places]
-    return table.assign(number=table["value"].map(printed_number), paper_protocol=protocol)
+    protocol = [protocols.get((p, t, m)) or protocols[p, t, "*"] for p, t, m in places]
+    return table.assign(number=table["value"].map(printed_number), paper_protocol=np.array(protocol))
 
 
 def deviations() -> pd.DataFrame:
@@ -73,10 +73,15 @@ def record(
     table = _frame(rows, [*KEY, *OURS, *DIFFERENCE], profile=profile)
     printed = paper_numbers()
     schema.check(table, {"ours": "float", "protocol": "string"}, source=f"results of {notebook}")
+    infinite = ~np.isfinite(table["ours"].astype(float))
+    if infinite.any():
+        row = int(infinite.argmax())
+        raise InputError(f"results of {notebook}: row {row}: ours is {table['ours'].iloc[row]}")
     unknown = set(table["protocol"]) - {*printed["paper_protocol"], "constrained_beam_valid", "exact_top_k"}
     if unknown:
         raise InputError(f"results of {notebook}: unknown protocols {sorted(unknown)}")
-    table[KEY] = [_printed_key(row, printed) for row in table.to_dict("records")]
+    keys = [_printed_key(row, printed) for row in table.to_dict("records")]
+    table = pd.concat([pd.DataFrame(keys, columns=KEY), table.drop(columns=KEY)], axis=1)
     _refuse_repeats(table, KEY, source=f"results of {notebook}")
     return _write(table, folder / profile / f"{notebook}.csv")
 
@@ -93,10 +98,10 @@ def record_statements(
     table["number"] = table["number"].astype(str)
     table["holds"] = [{True: "yes", False: "no"}.get(held, held) for held in table["holds"]]
     listed = set(map(tuple, statements()[["spec", "number"]].to_numpy()))
-    for row in table.itertuples():
-        if (row.spec, row.number) not in listed or row.holds not in ("yes", "no"):
+    for spec, number, held in table[["spec", "number", "holds"]].to_numpy().tolist():
+        if (spec, number) not in listed or held not in ("yes", "no"):
             raise InputError(
-                f"results of {notebook}: statement {row.spec} {row.number} holds={row.holds!r}; "
+                f"results of {notebook}: statement {spec} {number} holds={held!r}; "
                 f"papers/statements.csv lists {', '.join(' '.join(one) for one in sorted(listed))}, "
                 "and holds is yes or no"
             )
@@ -176,7 +181,7 @@ def summary(folder: Path | None = None) -> pd.DataFrame:
     return pd.crosstab(table["paper"], table["status"]).reindex(columns=list(STATUSES), fill_value=0)
 
 
-def _status(row: Mapping[str, Any]) -> str:
+def _status(row: Mapping[Any, Any]) -> str:
     if pd.isna(row["ours"]):
         return "not_run"
     if row["profile"] == "paper" and row["protocol"] == row["paper_protocol"] and _is_close(row):
@@ -186,7 +191,7 @@ def _status(row: Mapping[str, Any]) -> str:
     return "direction" if same_sign and (low > 0 or high < 0) else "differs"
 
 
-def _is_close(row: Mapping[str, Any]) -> bool:
+def _is_close(row: Mapping[Any, Any]) -> bool:
     distance = abs(row["ours"] - row["number"])
     pooled = np.sqrt(2) * (row["ours_high"] - row["ours_low"]) / (2 * _NORMAL_95)
     return bool(
@@ -194,7 +199,7 @@ def _is_close(row: Mapping[str, Any]) -> bool:
     )  # false where pooled is missing
 
 
-def _printed_key(row: Mapping[str, Any], printed: pd.DataFrame) -> list[str]:
+def _printed_key(row: Mapping[Any, Any], printed: pd.DataFrame) -> list[str]:
     """KEY of the one printed value that a row means; its reference must be printed beside it."""
     given = {column: str(row[column]) for column in KEY if pd.notna(row[column])}
     if "subset" not in given:
@@ -224,7 +229,7 @@ def _frame(rows: Any, columns: list[str], *, profile: str) -> pd.DataFrame:
     """The rows with every column, in order; unknown columns and profiles are refused."""
     if profile not in PROFILES:
         raise InputError(f"profile {profile!r}: known are {', '.join(PROFILES)}")
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame(rows).reset_index(drop=True)
     unknown = [column for column in table.columns if column not in columns]
     if unknown:
         raise InputError(f"results with unknown columns {unknown}; known are {', '.join(columns)}")

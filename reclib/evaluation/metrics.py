@@ -161,7 +161,7 @@ def _groups(
         raise InputError(
             f"{len(groups)} group labels for windows up to {windows.max()}: pass one label a window"
         )
-    labels = pd.Categorical(groups)
+    labels = pd.Categorical(pd.Series(groups))
     codes = labels.codes[windows]
     for code, label in enumerate(labels.categories):
         if (codes == code).any():

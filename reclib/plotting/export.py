@@ -10,13 +10,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 
 from reclib import paths
 from reclib.plotting import style, text_tables
-from reclib.schema import InputError
+from reclib.schema import InputError, K
 
 RANK_OF_PROFILE = {"smoke": 0, "default": 1, "paper": 2}
 
@@ -47,7 +46,7 @@ def save_figure(
     about = {"caption": caption, "size_in": [width, height], "provenance": dict(provenance)}
 
     def write(partial: Path) -> None:
-        with mpl.rc_context(style.rc()):
+        with style.context():
             fig.savefig(partial / f"{name}.pdf", metadata={"CreationDate": None})
             fig.savefig(partial / f"{name}.png", metadata={"Software": None})
         _write_csv(table, partial / f"{name}.csv")
@@ -107,12 +106,8 @@ def kept_because(name: str, *, folder: Path, profile: str) -> str:
 
 
 def read_numbers(path: Path) -> pd.DataFrame:
-    """The table of a saved figure, as it was drawn: columns of whole numbers with gaps stay whole numbers."""
-    table = pd.read_csv(path)
-    empty = [column for column in table.columns if table[column].isna().all()]
-    return table.convert_dtypes(convert_string=False, convert_boolean=False).astype(
-        dict.fromkeys(empty, float)
-    )
+    """The table of a saved figure, as it was drawn: cut-offs stay whole numbers where some are missing."""
+    return pd.read_csv(path, dtype={K: "Int64"})
 
 
 def _publish(write: Callable[[Path], None], folder: Path, name: str) -> Saved:

@@ -63,10 +63,15 @@ def items_by_frequency(table: pd.DataFrame, ax: Axes) -> None:
         hatch="///",
         label="interactions",
     )
-    for x, row in zip(place, table.itertuples(), strict=True):
-        top = max(row.item_share, row.interaction_share)
+    for x, row in zip(place, table.to_dict("records"), strict=True):
+        top = max(row["item_share"], row["interaction_share"])
         ax.annotate(
-            f"{row.items:,}", (x, top), (0, 1.5), textcoords="offset points", ha="center", fontsize=SMALL_PT
+            f"{row['items']:,}",
+            (x, top),
+            (0, 1.5),
+            textcoords="offset points",
+            ha="center",
+            fontsize=SMALL_PT,
         )
     ax.margins(y=0.12)
     ax.set_xticks(place, table["label"], rotation=45, ha="right", rotation_mode="anchor")

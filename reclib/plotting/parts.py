@@ -93,11 +93,16 @@ def marked_line(ax: Axes, x: pd.Series, y: pd.Series, style: SeriesStyle, *, n_m
 
 def dots(ax: Axes, table: pd.DataFrame, order: Sequence[str], styles: Mapping[str, SeriesStyle]) -> None:
     """One row a method, the first at the top: a dot at `value` and a bar from `low` to `high`."""
-    for row in table.itertuples():
-        style, place = styles[row.method], order.index(row.method)
-        error = [[row.value - row.low], [row.high - row.value]]
+    for row in table.to_dict("records"):
+        style, value = styles[row["method"]], row["value"]
         ax.errorbar(
-            row.value, place, xerr=error, color=style.color, marker=style.marker, capsize=2, linestyle="none"
+            value,
+            order.index(row["method"]),
+            xerr=[[value - row["low"]], [row["high"] - value]],
+            color=style.color,
+            marker=style.marker,
+            capsize=2,
+            linestyle="none",
         )
     ax.xaxis.set_major_locator(MaxNLocator(4))
     ax.set_ylim(len(order) - 0.5, -0.5)

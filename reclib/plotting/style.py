@@ -3,7 +3,7 @@
     fig, ax = style.subplots(width="column")
     figures.popularity_curve(table, ax)
 
-Settings hold inside `rc_context` only; nothing here changes matplotlib's global state.
+Settings hold inside `context` only; nothing here changes matplotlib's global state.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any, Literal, ParamSpec, TypeVar
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -103,7 +105,7 @@ def look() -> dict[str, Any]:
         "axes.axisbelow": True,
         "axes.grid": True,
         "axes.linewidth": 0.6,
-        "axes.prop_cycle": mpl.cycler(color=PALETTE),
+        "axes.prop_cycle": plt.cycler(color=PALETTE),
         "axes.spines.right": False,
         "axes.spines.top": False,
         "grid.color": "#e3e3e3",
@@ -138,11 +140,16 @@ def rc() -> dict[str, Any]:
     return fonts() | look() | export()
 
 
+def context(**changes: Any) -> AbstractContextManager[None]:
+    """A block with this project's settings, and matplotlib's own defaults for all others."""
+    return mpl.style.context(["default", rc() | changes])
+
+
 def subplots(
     rows: int = 1, columns: int = 1, *, width: Width = "column", ratio: float = 0.66, **options: Any
 ) -> tuple[Figure, Any]:
     """Figure of final size in this project's style, and its axes as `plt.subplots` returns them."""
-    with mpl.rc_context(rc() | size(width=width, rows=rows, columns=columns, ratio=ratio)):
+    with context(**size(width=width, rows=rows, columns=columns, ratio=ratio)):
         fig, axes = plt.subplots(rows, columns, **options)
     return fig, axes
 
@@ -154,15 +161,15 @@ R = TypeVar("R")
 def styled(draw: Callable[P, R]) -> Callable[P, R]:
     """Draw with this project's settings, whatever they are outside.
 
-    The axes are the second positional argument. Ticks are made only when the figure is rendered, outside
-    this context, so their sizes are fixed on the axes.
+    The axes are the second positional argument. Their labels were made before, and their ticks are made when
+    the figure is rendered, both outside this context: their sizes are fixed on the axes.
     """
 
     @functools.wraps(draw)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-        with mpl.rc_context(rc()):
+        with context():
             for ax in np.ravel(np.asarray(args[1], dtype=object)):
-                _fix_ticks(ax)
+                _fix_text(ax)
             return draw(*args, **kwargs)
 
     return wrapper
@@ -213,7 +220,9 @@ def _distinct(style: SeriesStyle, taken: Iterable[SeriesStyle]) -> SeriesStyle:
     return next(candidates, style)
 
 
-def _fix_ticks(ax: Axes) -> None:
+def _fix_text(ax: Axes) -> None:
+    for text in (ax.xaxis.label, ax.yaxis.label, ax.title):
+        text.set(fontsize=LABEL_PT, color=INK)
     ax.tick_params(which="both", labelsize=SMALL_PT, color=INK, labelcolor=INK, width=0.6)
     ax.tick_params(which="major", length=2.5)
     ax.tick_params(which="minor", length=1.5)
