@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -53,8 +53,9 @@ class Board:
         """Say what is to be run, where it goes and how long it should take."""
         known = [minutes for minutes in self.expected.values() if minutes is not None]
         at_once = f", {jobs} at once" if jobs > 1 else ""
+        plural = "s" if len(self.notebooks) > 1 else ""
         self._line(
-            f"{len(self.notebooks)} notebooks, profile {self.profile}{at_once}: {sum(known):.0f} minutes "
+            f"{len(self.notebooks)} notebook{plural}, profile {self.profile}{at_once}: {sum(known):.2g} minutes "
             f"on two cores where nothing is cached yet; executed copies in {runs_dir(self.profile)}"
         )
 
@@ -75,7 +76,7 @@ class Board:
             for name, (start, status) in self.running.items()
         ]
         if self.is_terminal:
-            columns = os.get_terminal_size(self.stream.fileno()).columns
+            columns = shutil.get_terminal_size().columns
             self.stream.write("\r\x1b[2K" + " | ".join(states)[: columns - 1])
             self.stream.flush()
         else:

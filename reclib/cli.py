@@ -68,7 +68,13 @@ def run(
     if profile is not ProfileName.smoke:
         needed += [name for notebook in notebooks for name in notebook.assets]
     _fetch(list(dict.fromkeys(needed)))
-    outcomes = runner.run(notebooks, profile=profile.value, force=force, keep_going=keep_going, jobs=jobs)
+    try:
+        outcomes = runner.run(notebooks, profile=profile.value, force=force, keep_going=keep_going, jobs=jobs)
+    except KeyboardInterrupt:
+        typer.echo(
+            "\nreclib: interrupted; finished steps are kept, the same command goes on from there", err=True
+        )
+        raise typer.Exit(130) from None
     if any(outcome.error for outcome in outcomes):
         raise typer.Exit(1)
 
@@ -111,9 +117,6 @@ def main() -> None:
             raise
         print(f"reclib: {error}", file=sys.stderr)
         raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        print("reclib: interrupted; what was finished is kept, run the same again to go on", file=sys.stderr)
-        raise SystemExit(130) from None
 
 
 def _fetch(names: list[str]) -> None:

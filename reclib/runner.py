@@ -19,6 +19,10 @@ from reclib.environment import n_cores
 from reclib.notebook_files import NotebookFile
 from reclib.schema import InputError
 
+# In a batch run nobody attaches a debugger (it would warn about that), and a progress bar has one line, part of
+# the runner's, redrawn every two seconds, since each drawing stays in the executed copy.
+BATCH = {"PYDEVD_DISABLE_FILE_VALIDATION": "1", "TQDM_NCOLS": "60", "TQDM_MININTERVAL": "2"}
+
 
 def execute(
     notebook: NotebookFile,
@@ -144,9 +148,9 @@ def _kernel_class(environment: Mapping[str, str]) -> Iterator[type]:
     from traitlets import default
 
     with tempfile.TemporaryDirectory(prefix="reclib-kernel-") as folder, _closed_event_loop():
-        # The debugger of a kernel nobody attaches to would warn on standard error about frozen modules.
-        quiet = {"PYDEVD_DISABLE_FILE_VALIDATION": "1"}
-        write_kernel_spec(os.path.join(folder, "python3"), overrides={"env": {**quiet, **environment}})
+        write_kernel_spec(
+            os.path.join(folder, "python3"), {"env": {**BATCH, **environment}}, ["--log-level=ERROR"]
+        )
 
         class Kernel(AsyncKernelManager):
             @default("kernel_spec_manager")
