@@ -55,8 +55,9 @@ class Board:
         at_once = f", {jobs} at once" if jobs > 1 else ""
         plural = "s" if len(self.notebooks) > 1 else ""
         self._line(
-            f"{len(self.notebooks)} notebook{plural}, profile {self.profile}{at_once}: {sum(known):.2g} minutes "
-            f"on two cores where nothing is cached yet; executed copies in {runs_dir(self.profile)}"
+            f"{len(self.notebooks)} notebook{plural}, profile {self.profile}{at_once}: "
+            f"{round(sum(known), 1):g} minutes on two cores where nothing is cached yet; "
+            f"executed copies in {runs_dir(self.profile)}"
         )
 
     def started(self, notebook: NotebookFile) -> LastLine:

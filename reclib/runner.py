@@ -19,8 +19,8 @@ from reclib.environment import n_cores
 from reclib.notebook_files import NotebookFile
 from reclib.schema import InputError
 
-# In a batch run nobody attaches a debugger (it would warn about that), and a progress bar has one line, part of
-# the runner's, redrawn every two seconds, since each drawing stays in the executed copy.
+# In a batch run nobody attaches a debugger (it would warn about that), and a progress bar has part of the
+# runner's line, redrawn every two seconds, since each drawing stays in the executed copy.
 BATCH = {"PYDEVD_DISABLE_FILE_VALIDATION": "1", "TQDM_NCOLS": "60", "TQDM_MININTERVAL": "2"}
 
 
