@@ -92,10 +92,12 @@ def coverage(
     coverage@K = |∪_u list_u[:K]| / N, and the same within head and tail items if training `counts` are given.
 
     items: (B, K') item_idx, best first, 0 where a list has no more items; counts: (N+1,).
-    Returns rows like `summarise`, low and high NaN, n = B.
+    Returns rows like `summarise`, low and high NaN, n = B. Raises InputError for an item outside 0…N.
     """
     items = np.asarray(items)
     check_cutoffs(cutoffs, n_items=n_items, depth=items.shape[1])
+    if items.size and (items.min() < PAD_IDX or items.max() > n_items):
+        raise InputError(f"a list holds an item outside 0…{n_items}: these lists are of another catalogue")
     members = {ALL: np.ones(n_items, dtype=bool)}
     if counts is not None:
         head = is_head(counts)[1:]

@@ -142,6 +142,11 @@ def test_coverage_counts_items_shown_to_anyone() -> None:
     assert by[3, "tail"] == 2 / 8
 
 
+def test_lists_of_another_catalogue_are_refused() -> None:
+    with pytest.raises(InputError, match="outside 0…3"):
+        coverage(np.array([[1, 4]]), (1,), n_items=3)
+
+
 def test_targets_are_head_or_tail_by_their_own_item() -> None:
     counts = np.array([0, 1, 9, 1, 1, 1])
     assert head_or_tail(np.array([2, 1, 2]), counts).tolist() == ["head", "tail", "head"]
