@@ -99,6 +99,8 @@ class LMTrainer(Trainer):
         return send_to_device(inputs, self.args.device)  # the Trainer's own does not know named tuples
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        if not self.args.should_save:
+            return
         folder = Path(output_dir or self.args.output_dir)
         folder.mkdir(parents=True, exist_ok=True)
         save_adapter(self.lm, folder / ADAPTER_FILE)
@@ -176,6 +178,7 @@ def fine_tune(
     checkpoint = latest_checkpoint(workdir / "checkpoints")
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if config.epochs > 1:
+        trainer.accelerator.wait_for_everyone()
         load_adapter(lm, workdir / BEST_FILE)
     if trainer.is_world_process_zero():
         save_adapter(lm, workdir / ADAPTER_FILE)
