@@ -1,0 +1,304 @@
+"""Settings as frozen dataclasses, one for each step, and the three profiles made of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, Literal, TypeVar
+
+from reclib.schema import InputError
+
+C = TypeVar("C")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyntheticConfig:
+    """A made catalogue and its users.
+
+    n_users, n_items: sizes before the k-core; mean_length: interactions a user, on average
+    learnability: 0 draws every item by popularity, 1 makes the next item a function of the last
+    zipf_exponent: popularity of the r-th item is proportional to r to the minus this
+    shared_prefix: share of items whose title begins like another's
+    """
+
+    n_users: int = 200
+    n_items: int = 100
+    mean_length: int = 12
+    learnability: float = 0.8
+    zipf_exponent: float = 1.0
+    shared_prefix: float = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """A data set and its preprocessing.
+
+    source: "synthetic", an asset, a folder's name below RECLIB_DATA, or a path
+    history_length: S, items before the target that are kept
+    min_interactions: k of the k-core, and the least length of a user's sequence
+    min_rating: interactions rated lower are dropped; None keeps all
+    split: "windows" slides over each user and splits 8:1:1 by the target's time; "leave_one_out" holds out
+        each user's last two items
+    empty_title: "drop" or "keep" items without a title; ready windows keep them
+    max_title_characters: longer titles are cut at a word; None keeps them
+    """
+
+    source: str = "ml-100k"
+    history_length: int = 10
+    min_interactions: int = 5
+    min_rating: float | None = None
+    split: Literal["windows", "leave_one_out"] = "windows"
+    empty_title: Literal["drop", "keep"] = "drop"
+    max_title_characters: int | None = 300
+    synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LMConfig:
+    """A causal LM and its LoRA adapter.
+
+    name: an asset, "random" (two layers, vocabulary from the titles) or a folder in Hugging Face format
+    lora_*: rank r, scale α, dropout, and the names of the layers that are adapted
+    dtype: of the frozen weights; the adapter is float32
+    """
+
+    name: str = "smollm2-135m-instruct"
+    lora_rank: int = 8
+    lora_alpha: int = 16
+    lora_dropout: float = 0.05
+    lora_targets: tuple[str, ...] = ("q_proj", "v_proj")
+    dtype: Literal["float32", "bfloat16"] = "float32"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveConfig:
+    """What fine-tuning minimises.
+
+    name: "lml" (full softmax) or "msl" (softmax over the valid tokens)
+    temperature: τ; the first one where `adaptive`
+    adaptive: whether ATS moves τ; target_probability: η; scope: the positions its moments come from
+    temperature_low, temperature_high: clamp of τ; smoothing: rate of its moving average
+    alpha: whether the negatives' part of the denominator is multiplied by |Z| / |Z_valid|
+    reduction: what the mean is over: "unforced" or all "tokens", or "samples" of summed positions
+    """
+
+    name: Literal["lml", "msl"] = "lml"
+    temperature: float = 1.0
+    adaptive: bool = False
+    target_probability: float = 0.25  # [MSL] §5.1.3
+    scope: Literal["first", "first_decision", "all"] = "first_decision"
+    temperature_low: float = 1.5  # released code
+    temperature_high: float = 5.0  # released code
+    smoothing: float = 0.05  # released code
+    alpha: bool = False
+    reduction: Literal["unforced", "tokens", "samples"] = "unforced"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuneConfig:
+    """Fine-tuning of an LM.
+
+    n_windows: training windows, drawn once; epochs: passes over them
+    batch_size: windows an optimisation step; micro_batch_size: of them at once, its divisor
+    warmup_steps: of the linear schedule; max_tokens: of prompt and response; longer histories lose their
+        oldest items
+    save_every, trace_every: optimisation steps between checkpoints, and between rows of the trace
+    """
+
+    n_windows: int = 768
+    epochs: int = 1
+    batch_size: int = 16
+    micro_batch_size: int = 16
+    learning_rate: float = 5e-4
+    warmup_steps: int = 5
+    weight_decay: float = 0.0
+    max_tokens: int = 512
+    save_every: int = 12
+    trace_every: int = 1
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodingConfig:
+    """How a list of items is made.
+
+    protocol: "exact_top_k" (by P_valid, certified) or "constrained_beam"
+    scoring: of beams: "valid" tokens only, or the "full" vocabulary as transformers does
+    length_penalty: exponent of the generated length that "full" scores are divided by
+    """
+
+    protocol: Literal["exact_top_k", "constrained_beam"] = "exact_top_k"
+    scoring: Literal["valid", "full"] = "valid"
+    top_k: int = 10
+    num_beams: int = 10
+    length_penalty: float = 1.0
+    users_per_batch: int = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """What is measured on held-out windows.
+
+    cutoffs: K of HR@K and NDCG@K; n_windows: held-out windows, a fixed sample (all where there are fewer)
+    bootstrap: resamples of an interval
+    """
+
+    cutoffs: tuple[int, ...] = (5, 10)
+    n_windows: int = 256
+    bootstrap: int = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """The settings of every step, under a name that travels with each number."""
+
+    name: str
+    data: DataConfig
+    lm: LMConfig
+    tune: TuneConfig
+    decoding: DecodingConfig
+    evaluation: EvaluationConfig
+    seeds: tuple[int, ...] = (0,)
+
+
+SMOKE = Profile(
+    name="smoke",
+    data=DataConfig(source="synthetic", history_length=4),
+    lm=LMConfig(name="random"),
+    tune=TuneConfig(
+        n_windows=96, learning_rate=1e-2, micro_batch_size=8, warmup_steps=1, save_every=4, max_tokens=256
+    ),
+    decoding=DecodingConfig(),
+    evaluation=EvaluationConfig(n_windows=32, bootstrap=200),
+)
+
+# Sized so that notebooks 00–15 take under half an hour on two cores.
+DEFAULT = Profile(
+    name="default",
+    data=DataConfig(source="ml-100k", history_length=6),
+    lm=LMConfig(),
+    tune=TuneConfig(),
+    decoding=DecodingConfig(),
+    evaluation=EvaluationConfig(),
+)
+
+PAPER = Profile(
+    name="paper",
+    data=DataConfig(
+        source="msl_office",  # [MSL] Table 4; msl_book and msl_toy by override
+        history_length=10,  # [MSL] §5.1.1: windows of 11, the last item is the target
+        min_interactions=5,  # [MSL] §5.1.1: 5-core
+        split="windows",  # [MSL] §5.1.1: 8:1:1 by time
+        empty_title="keep",  # released data
+        max_title_characters=None,  # released data
+    ),
+    lm=LMConfig(
+        name="smollm2-135m-instruct",  # ours: [MSL] §5.1.3 has LLaMA3-8B
+        lora_rank=8,  # released code
+        lora_alpha=16,  # released code
+        lora_dropout=0.05,  # released code
+        lora_targets=("q_proj", "v_proj"),  # released code
+        dtype="float32",  # ours: the released code loads the base in 8 bits
+    ),
+    tune=TuneConfig(
+        n_windows=10_000,  # released code: train_10000
+        epochs=10,  # [MSL] §5.1.3
+        batch_size=128,  # released code
+        micro_batch_size=32,  # ours
+        learning_rate=1e-4,  # released code
+        warmup_steps=20,  # released code
+        weight_decay=0.0,  # released code
+        max_tokens=512,  # released code
+        save_every=78,  # ours: once an epoch
+        trace_every=4,  # ours
+    ),
+    decoding=DecodingConfig(
+        protocol="exact_top_k",  # ours: the limit of [MSL] §5.1.3's beam search, as Lemma 1 assumes
+        top_k=10,  # [MSL] §5.1.3
+        num_beams=10,  # [MSL] §5.1.3
+        users_per_batch=32,  # ours
+    ),
+    evaluation=EvaluationConfig(
+        cutoffs=(5, 10),  # [MSL] §5.1.3
+        n_windows=1_000_000,  # [MSL] §5.1.1: all test windows
+        bootstrap=10_000,  # ours
+    ),
+    seeds=(0, 1, 2),  # ours
+)
+
+PROFILES: Mapping[str, Profile] = {each.name: each for each in (SMOKE, DEFAULT, PAPER)}
+
+
+def profile(name: str) -> Profile:
+    """The profile of a name. Raises InputError where there is none."""
+    if name not in PROFILES:
+        raise InputError(f"no profile {name!r}; there are {', '.join(PROFILES)}")
+    return PROFILES[name]
+
+
+def canonical_json(value: Any) -> str:
+    """JSON of a configuration with sorted keys and no blanks; a class's name travels with its fields."""
+    return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
+
+def config_hash(value: Any) -> str:
+    """First 16 hexadecimal digits of the SHA-256 of `canonical_json`."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:16]
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        values = {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
+        return {"class": type(value).__name__} | values
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if value is None or isinstance(value, str | int | float):
+        return value
+    raise InputError(f"a configuration cannot hold a {type(value).__name__}: {value!r}")
+
+
+def override(config: C, **changes: Any) -> C:
+    """A copy with some fields changed, by dotted name: `override(profile, **{"tune.epochs": 2})`.
+
+    A text is read as the field's type; Raises InputError for an unknown name, with the nearest ones, and
+    for a text that is not of the type.
+    """
+    for name, value in changes.items():
+        config = _override(config, name.split("."), value, name)
+    return config
+
+
+def _override(config: Any, keys: list[str], value: Any, name: str) -> Any:
+    known = [each.name for each in fields(config)] if is_dataclass(config) else []
+    if keys[0] not in known:
+        near = difflib.get_close_matches(keys[0], known, n=3, cutoff=0.4) or known
+        raise InputError(f"no setting {name!r}; near it: {', '.join(near) or 'none'}")
+    current = getattr(config, keys[0])
+    new = _override(current, keys[1:], value, name) if len(keys) > 1 else _like(current, value, name)
+    return dataclasses.replace(config, **{keys[0]: new})
+
+
+def _like(current: Any, value: Any, name: str) -> Any:
+    """The value, read as the type of the current one where it is text."""
+    if is_dataclass(current) and type(value) is not type(current):
+        raise InputError(f"{name} is a group of settings: name one of them, {name}.{fields(current)[0].name}")
+    if isinstance(current, tuple) and isinstance(value, list):
+        return tuple(value)
+    if not isinstance(value, str) or isinstance(current, str):
+        return value
+    try:
+        read = json.loads(value)
+    except json.JSONDecodeError:
+        read = value
+    fits = isinstance(read, int | float) if isinstance(current, float) else isinstance(read, type(current))
+    if isinstance(current, tuple) and isinstance(read, list):
+        return tuple(read)
+    if current is not None and (not fits or isinstance(read, bool) != isinstance(current, bool)):
+        raise InputError(f"{name} is {current!r}: {value!r} is not a {type(current).__name__}")
+    return read
