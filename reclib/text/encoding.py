@@ -23,6 +23,6 @@ def encode(texts: Sequence[str], tokenizer: Any) -> list[list[int]]:
 
 
 def begin_tokens(tokenizer: Any) -> list[int]:
-    """The begin token in a list where the tokenizer puts one before every text by default; else an empty list."""
+    """The begin token, in a list, where the tokenizer puts one before every text by default; else nothing."""
     added = tokenizer("", verbose=False)["input_ids"][:1]
     return list(added) if added and added[0] == tokenizer.bos_token_id else []

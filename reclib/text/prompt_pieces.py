@@ -80,12 +80,9 @@ def newest_that_fit(length: np.ndarray, history: np.ndarray, room: int) -> np.nd
 
     Raises InputError for a newest item that does not fit by itself.
     """
-    if len(length) and length[:, -1].max() > room:
+    if length[:, -1].max() > room:
         row = int(np.argmax(length[:, -1]))
-        raise InputError(
-            f"window {row}: its newest title (item {history[row, -1]}) needs {length[row, -1]} tokens and "
-            f"{max(room, 0)} are left beside the instruction: raise max_tokens or shorten the title"
-        )
+        raise _too_long(row, history[row, -1], length[row, -1], room)
     from_newest = np.cumsum(length[:, ::-1], axis=1)[:, ::-1]
     return np.where(from_newest <= room, history, 0)
 
@@ -102,19 +99,40 @@ def whole_prompts(history: np.ndarray, titles: Sequence[str], domain: str, token
     return [begin + row for row in encode(texts, tokenizer)]
 
 
-def sample_agrees(
-    head: np.ndarray,
-    joined: tuple[np.ndarray, np.ndarray],
-    history: np.ndarray,
-    titles: Sequence[str],
-    domain: str,
-    tokenizer: Any,
+def pieces_agree(
+    pieces: Pieces, head: np.ndarray, history: np.ndarray, titles: Sequence[str], domain: str, tokenizer: Any
 ) -> bool:
     """Whether the joined pieces of some evenly spaced windows equal their prompts tokenised as one string."""
-    tokens, start = joined
-    rows = np.unique(np.linspace(0, len(history) - 1, _N_CHECKED).astype(int))
-    whole = whole_prompts(history[rows], titles, domain, tokenizer)
-    return all(
-        [*head.tolist(), *tokens[start[row] : start[row + 1]].tolist()] == expected
-        for row, expected in zip(rows, whole, strict=True)
+    sample = history[np.unique(np.linspace(0, len(history) - 1, _N_CHECKED).astype(int))]
+    tokens, start = pieces.join(sample)
+    joined = [[*head.tolist(), *row.tolist()] for row in np.split(tokens, start[1:-1])]
+    return joined == whole_prompts(sample, titles, domain, tokenizer)
+
+
+def fit_whole_prompts(
+    history: np.ndarray, titles: Sequence[str], domain: str, tokenizer: Any, max_tokens: int
+) -> tuple[np.ndarray, list[list[int]]]:
+    """The histories without the oldest items that do not fit, and the tokens of their whole prompts.
+
+    For tokenizers that need whole strings: the items go one by one, as lengths cannot be added up.
+    """
+    kept = history.copy()
+    rows = whole_prompts(kept, titles, domain, tokenizer)
+    while len(too_long := np.flatnonzero(np.fromiter(map(len, rows), int) > max_tokens)):
+        oldest = (kept[too_long] > 0).argmax(axis=1)
+        if (alone := oldest == kept.shape[1] - 1).any():
+            row = too_long[np.argmax(alone)]
+            raise _too_long(row, kept[row, -1], len(rows[row]), max_tokens)
+        kept[too_long, oldest] = 0
+        for row, shorter in zip(
+            too_long, whole_prompts(kept[too_long], titles, domain, tokenizer), strict=True
+        ):
+            rows[row] = shorter
+    return kept, rows
+
+
+def _too_long(row: int, item: int, n_tokens: int, room: int) -> InputError:
+    return InputError(
+        f"window {row}: its newest title (item {item}) needs {n_tokens} tokens where {max(room, 0)} fit: "
+        "raise max_tokens or shorten the title"
     )

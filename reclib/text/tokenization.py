@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from os.path import commonprefix
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,13 +21,13 @@ from reclib.schema import InputError
 from reclib.text import prompt_pieces
 from reclib.text.encoding import encode
 from reclib.text.prompts import response
-from reclib.text.ragged import flatten, gather_rows
+from reclib.text.ragged import flatten, gather_rows, row_starts, spans
 
 if TYPE_CHECKING:
     from reclib.data.dataset import Windows
 
 _LLAMA3_RESERVED = [f"<|reserved_special_token_{i}|>" for i in range(251)]
-_LLAMA3_SPECIAL = [  # ids 128000 to 128255; <|end_of_text|>, 128001, is the end token of the released MSL code
+_LLAMA3_SPECIAL = [  # ids 128000 … 128255; 128001, <|end_of_text|>, is the released MSL code's end token
     *("<|begin_of_text|>", "<|end_of_text|>", *_LLAMA3_RESERVED[:4]),
     *("<|start_header_id|>", "<|end_header_id|>", _LLAMA3_RESERVED[4], "<|eot_id|>", *_LLAMA3_RESERVED[5:]),
 ]
@@ -115,20 +116,35 @@ def tokenize_items(titles: Sequence[str], tokenizer: Any, *, max_tokens: int | N
     end_token = tokenizer.eos_token_id
     if end_token is None:
         raise InputError("the tokenizer has no end token: set its eos_token")
-    rows = encode([response(title) for title in titles], tokenizer)
-    for item, row in enumerate(rows, start=1):
-        if end_token in row:
-            raise InputError(f"title of item {item} contains the end token's text: {titles[item - 1]!r}")
-    n_truncated = 0
-    for row in rows if max_tokens is not None else ():
-        n_truncated += len(row) >= max_tokens
-        del row[max_tokens - 1 :]
-    items = ItemTokens.from_lists(
-        [[*row, end_token] for row in rows], end_token=end_token, n_truncated=n_truncated
+    if max_tokens is not None and max_tokens < 2:
+        raise InputError(f"max_tokens is {max_tokens}: a title needs room for one token and the end token")
+    text, first = flatten(encode([response(title) for title in titles], tokenizer))
+    _check_titles(text, first, titles, end_token, len(tokenizer))
+    length = np.diff(first)
+    kept = length if max_tokens is None else np.minimum(length, max_tokens - 1)
+    start = row_starts(kept + 1)
+    tokens = np.full(start[-1], end_token, np.int32)
+    tokens[spans(start[:-1], kept)] = text[spans(first[:-1], kept)]
+    return ItemTokens(
+        tokens=tokens,
+        start=np.append(0, start),
+        end_token=end_token,
+        n_truncated=int(np.count_nonzero(kept < length)),
     )
-    if len(items.tokens) and items.tokens.max() >= len(tokenizer):
-        raise InputError(f"token {items.tokens.max()} is outside the tokenizer's {len(tokenizer)} ids")
-    return items
+
+
+def _check_titles(
+    text: np.ndarray, first: np.ndarray, titles: Sequence[str], end_token: int, vocabulary_size: int
+) -> None:
+    """Raise InputError, naming the first title that holds the end token or an id outside the vocabulary."""
+    is_bad = (text == end_token) | (text >= vocabulary_size)
+    if is_bad.any():
+        at = int(np.argmax(is_bad))
+        row = int(np.searchsorted(first, at, side="right")) - 1
+        why = "the end token" if text[at] == end_token else f"outside the tokenizer's {vocabulary_size} ids"
+        raise InputError(
+            f"the title of item {row + 1}, {titles[row]!r}, has token {text[at]}, {why}: change it"
+        )
 
 
 def tokenize_prompts(
@@ -145,16 +161,19 @@ def tokenize_prompts(
     prompt_pieces.check_history(history, len(titles))
     head = prompt_pieces.head_tokens(domain, tokenizer)
     pieces = prompt_pieces.Pieces.of(history, titles, tokenizer)
-    kept = prompt_pieces.newest_that_fit(pieces.lengths(history), history, max_tokens - len(head))
-    joined = pieces.join(kept)
-    in_pieces = prompt_pieces.sample_agrees(head, joined, kept, titles, domain, tokenizer)
-    if not in_pieces:
-        head, joined = head[:0], flatten(prompt_pieces.whole_prompts(kept, titles, domain, tokenizer))
+    in_pieces = prompt_pieces.pieces_agree(pieces, head, history, titles, domain, tokenizer)
+    if in_pieces:
+        kept = prompt_pieces.newest_that_fit(pieces.lengths(history), history, max_tokens - len(head))
+        tokens, start = pieces.join(kept)
+    else:
+        kept, rows = prompt_pieces.fit_whole_prompts(history, titles, domain, tokenizer, max_tokens)
+        head = head[: len(commonprefix([head.tolist(), *rows]))]
+        tokens, start = flatten([row[len(head) :] for row in rows])
     dropped = np.count_nonzero(history, axis=1) - np.count_nonzero(kept, axis=1)
     return PromptTokens(
         head=head,
-        tokens=joined[0],
-        start=joined[1],
+        tokens=tokens,
+        start=start,
         n_truncated=int(np.count_nonzero(dropped)),
         n_dropped=int(dropped.sum()),
         in_pieces=in_pieces,

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from reclib.schema import InputError
-from reclib.text.ragged import gather_rows, row_starts, spans
+from reclib.text.ragged import row_starts, spans
 from reclib.text.tokenization import ItemTokens
 from reclib.text.trie_build import build_arrays
 
@@ -48,7 +48,7 @@ class ItemTrie:
 
     @classmethod
     def load(cls, folder: Path | str, *, mmap: bool = True) -> ItemTrie:
-        """The trie saved in `folder`, memory-mapped; InputError where the folder does not hold a whole trie."""
+        """The trie saved in `folder`, memory-mapped; InputError where the folder holds no whole trie."""
         from reclib.text.trie_files import load_arrays
 
         return cls(**load_arrays(Path(folder), mmap=mmap))
@@ -91,7 +91,7 @@ class ItemTrie:
 
     @cached_property
     def level_start(self) -> np.ndarray:
-        """The nodes at depth d are level_start[d] … level_start[d+1]-1; (depth of the deepest node + 2,) int64."""
+        """The nodes at depth d are level_start[d] … level_start[d+1]-1; (deepest depth + 2,) int64."""
         bounds = [0, 1]
         while bounds[-1] < self.n_nodes:
             bounds.append(int(self.child_start[bounds[-1]]))
@@ -129,9 +129,9 @@ class ItemTrie:
         return spans(first, length), row_starts(length)
 
     def step(self, nodes: np.ndarray, tokens: np.ndarray) -> np.ndarray:
-        """The child of each node (B,) by the token (B,), int64; -1 where the token is not valid or the node is -1.
+        """The child of each node (B,) by the token (B,), int64; -1 where the token is not valid.
 
-        A binary search in each node's range of children, all nodes at once.
+        A node of -1 has no child. A binary search in each node's range of children, all nodes at once.
         """
         nodes, tokens = np.asarray(nodes, np.int64), np.asarray(tokens)
         known = np.maximum(nodes, 0)
@@ -158,9 +158,10 @@ class ItemTrie:
         return node
 
     def path(self, item_tokens: ItemTokens) -> np.ndarray:
-        """The node before each token of `item_tokens.tokens`, int32: its children are the position's valid tokens.
+        """The node before each token of `item_tokens.tokens`, int32.
 
-        Raises InputError for an item whose tokens are not in the trie.
+        Its children are the valid tokens of that position. Raises InputError, naming the item, where its
+        tokens are not in the trie.
         """
         node_before = np.empty(len(item_tokens.tokens), np.int32)
         position, stop = item_tokens.start[:-1], item_tokens.start[1:]

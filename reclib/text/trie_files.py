@@ -1,11 +1,10 @@
-"""Files of an `ItemTrie`: one .npy an array, readable memory-mapped, and a JSON file that says what they are."""
+"""Files of an `ItemTrie`: one .npy an array, which can be memory-mapped, and a JSON file with the version."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,34 +18,34 @@ _ARRAYS = ("token", "child_start", "terminal_node", "terminal_start", "terminal_
 
 
 def save_arrays(folder: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write the arrays to a temporary folder beside `folder`, then let it take that name."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    """Write the arrays to a folder beside `folder`, which then takes its name; nothing half-written stays."""
     if folder.exists() and not (folder / _META).is_file():
         raise InputError(f"{folder} exists and is not a saved trie: choose another folder")
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    replaced = folder.with_name(f".{folder.name}.{os.getpid()}.replaced")
     try:
-        for name in _ARRAYS:
-            with open(partial / f"{name}.npy", "wb") as file:
-                np.save(file, arrays[name], allow_pickle=False)
-                _flush(file.fileno())
-        lengths = {name: len(arrays[name]) for name in _ARRAYS}
-        with open(partial / _META, "w", encoding="utf-8") as file:
-            json.dump({"format": "reclib item trie", "version": _VERSION, "lengths": lengths}, file, indent=1)
-            file.flush()
-            _flush(file.fileno())
+        _write(partial, arrays)
         if folder.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
-            os.replace(folder, old)
-            os.replace(partial, folder)
-            shutil.rmtree(old)
-        else:
-            os.replace(partial, folder)
+            folder.rename(replaced)
+        partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(replaced, ignore_errors=True)
 
 
-def _flush(descriptor: int) -> None:
-    os.fsync(descriptor)
+def _write(folder: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    folder.mkdir()
+    for name in _ARRAYS:
+        with open(folder / f"{name}.npy", "wb") as file:
+            np.save(file, arrays[name], allow_pickle=False)
+            os.fsync(file.fileno())
+    lengths = {name: len(arrays[name]) for name in _ARRAYS}
+    meta = {"format": "reclib item trie", "version": _VERSION, "lengths": lengths}
+    with open(folder / _META, "w", encoding="utf-8") as text:
+        json.dump(meta, text, indent=1)
+        text.flush()
+        os.fsync(text.fileno())
 
 
 def load_arrays(folder: Path, *, mmap: bool) -> dict[str, np.ndarray]:
@@ -76,13 +75,12 @@ def _read_meta(path: Path) -> dict[str, int]:
 
 def _read_array(path: Path, length: int | None, *, mmap: bool) -> np.ndarray:
     try:
-        array = np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
+        array = np.asarray(np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False))
     except (OSError, ValueError, EOFError) as error:
         raise InputError(f"{path} cannot be read ({error}): build and save the trie again") from None
     if array.dtype != np.int32 or array.shape != (length,):
-        raise InputError(
-            f"{path} holds {array.dtype} {array.shape}, int32 ({length},) is due: build and save the trie again"
-        )
+        found = f"{array.dtype} {array.shape}, not int32 ({length},)"
+        raise InputError(f"{path} holds {found}: build and save the trie again")
     return array
 
 
@@ -113,4 +111,6 @@ def _inconsistency(
         or (np.diff(terminal_start) < 1).any()
     ):
         return "terminal_start does not divide the items"
+    if not np.array_equal(np.sort(terminal_item), np.arange(1, len(terminal_item) + 1)):
+        return "terminal_item is not a list of items"
     return None
