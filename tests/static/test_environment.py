@@ -105,7 +105,8 @@ def third_party_imports(folder: str) -> set[str]:
                 found |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module:
                 found.add(node.module.split(".")[0])
-    return found - set(sys.stdlib_module_names) - {"reclib", "tests", "benchmarks", "pip"}
+    ours = {"reclib", "tests", "benchmarks"} | {path.stem for path in files}
+    return found - set(sys.stdlib_module_names) - ours - {"pip"}
 
 
 def distributions_of(modules: set[str]) -> set[str]:
