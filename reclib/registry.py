@@ -24,6 +24,8 @@ FINDING = ["holds", "value", "low", "high", "profile", "note"]
 PROFILES = ("smoke", "default", "paper")  # a result of a later one replaces that of an earlier one
 STATUSES = ("reproduced", "direction", "differs", "not_run")
 _TEXT = ["seeds", "profile", "protocol", "config", "commit", "device", "reference", "holds", "note"]
+# Beside those of papers/protocols.csv, whose "constrained_beam" scores over the full vocabulary as released.
+OWN_PROTOCOLS = ("constrained_beam_valid", "exact_top_k")
 _NORMAL_95 = 1.96  # half width of a 95 % interval in standard errors
 
 
@@ -64,7 +66,7 @@ def record(
     """Keep a notebook's results for printed values; its earlier ones of the same profile are replaced.
 
     rows: paper, table, dataset, method, metric, `setting` and `subset` where the paper has several, ours,
-    protocol, and where known ours_low, ours_high, seeds, config, commit, device. A row that compares
+    protocol (of papers/protocols.csv, or one of OWN_PROTOCOLS), and where known ours_low, ours_high, seeds, config, commit, device. A row that compares
     with another printed method names it in `reference` and gives the paired `difference` (ours minus
     ours of the reference) with `difference_low` and `difference_high`, in the metric's unit.
     Raises InputError for a row that no paper prints (naming what is printed), an unknown protocol, column
@@ -77,7 +79,7 @@ def record(
     if infinite.any():
         row = int(infinite.argmax())
         raise InputError(f"results of {notebook}: row {row}: ours is {table['ours'].iloc[row]}")
-    unknown = set(table["protocol"]) - {*printed["paper_protocol"], "constrained_beam_valid", "exact_top_k"}
+    unknown = set(table["protocol"]) - {*printed["paper_protocol"], *OWN_PROTOCOLS}
     if unknown:
         raise InputError(f"results of {notebook}: unknown protocols {sorted(unknown)}")
     keys = [_printed_key(row, printed) for row in table.to_dict("records")]

@@ -20,7 +20,7 @@ def popularity_curve(table: pd.DataFrame, ax: Axes) -> None:
     table: rank (1 is the most popular), count, cumulative_share (of all interactions, up to this item),
     is_head; one row an item. Logarithmic axes; items without interactions lie at 0.
     """
-    kinds = {"rank": "int", "count": "int", "cumulative_share": "float", "is_head": "any"}
+    kinds = {"rank": "int", "count": "int", "cumulative_share": "float", "is_head": "bool"}
     check_columns(table, kinds, source="popularity_curve")
     ax.plot(table["rank"], table["count"], color=BLUE)
     ax.set_xscale("log")
@@ -29,7 +29,7 @@ def popularity_curve(table: pd.DataFrame, ax: Axes) -> None:
     ax.set_xlim(1, len(table))
     ax.set_xlabel("item, by rank of popularity")
     ax.set_ylabel("training interactions")
-    head = table.loc[table["is_head"].astype(bool)]
+    head = table.loc[table["is_head"]]
     if not head.empty:
         ax.axvspan(1, head["rank"].iloc[-1], color=GREY, alpha=0.2, linewidth=0)
         share = head["cumulative_share"].iloc[-1]
