@@ -66,9 +66,10 @@ def record(
     """Keep a notebook's results for printed values; its earlier ones of the same profile are replaced.
 
     rows: paper, table, dataset, method, metric, `setting` and `subset` where the paper has several, ours,
-    protocol (of papers/protocols.csv, or one of OWN_PROTOCOLS), and where known ours_low, ours_high, seeds, config, commit, device. A row that compares
-    with another printed method names it in `reference` and gives the paired `difference` (ours minus
-    ours of the reference) with `difference_low` and `difference_high`, in the metric's unit.
+    protocol (of papers/protocols.csv, or one of OWN_PROTOCOLS), and where known ours_low, ours_high, seeds,
+    config, commit, device. A row that compares with another printed method names it in `reference` and
+    gives the paired `difference` (ours minus ours of the reference) with `difference_low` and
+    `difference_high`, in the metric's unit.
     Raises InputError for a row that no paper prints (naming what is printed), an unknown protocol, column
     or profile, and a missing or infinite `ours`.
     """
