@@ -27,13 +27,12 @@ LAYERS: dict[str, int] = {
     "plotting": 8,
     "top": 9,
 }
-BASE = {"config", "paths", "seeding", "schema", "artifacts", "assets"}
+BASE = {"config", "paths", "seeding", "schema", "artifacts", "assets", "environment"}
 TOP = {
     "__main__",
     "board",
     "checkup",
     "cli",
-    "environment",
     "notebook",
     "notebook_files",
     "overview",
