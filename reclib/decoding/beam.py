@@ -43,8 +43,8 @@ def constrained_beam_search(
     through the model only when a branching node lies below them.
 
     Items that share a title each have its score and follow one another by item_idx; a list is cut at
-    `num_beams` items. A list is shorter (item 0, score −inf) where fewer beams ended in an item. Raises
-    InputError for more beams than items, and for an item whose tokens are a prefix of another's.
+    `num_beams` items, and is never shorter. Raises InputError for more beams than items, and for an item
+    whose tokens are a prefix of another's.
     """
     if scoring not in ("full", "valid"):
         raise InputError(f'scoring is {scoring!r}: choose "full" or "valid"')

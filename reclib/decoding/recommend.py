@@ -86,7 +86,7 @@ def _batch(lm: CausalLM, prompts: PromptTokens, trie: SearchTrie, config: Decodi
         trie,
         num_beams=config.num_beams,
         scoring=config.scoring,
-        length_penalty=config.length_penalty,
+        length_penalty=config.length_penalty if config.scoring == "full" else None,
     )
     return Lists(lists.items[:, : config.top_k], lists.scores[:, : config.top_k])
 
@@ -113,7 +113,7 @@ def _key(prompts: PromptTokens, trie: ItemTrie, config: DecodingConfig) -> str:
         trie.child_start,
         trie.terminal_item,
     ):
-        digest.update(np.ascontiguousarray(array))
+        digest.update(np.ascontiguousarray(array).data)
     return config_hash({"config": asdict(config), "input": digest.hexdigest()})
 
 

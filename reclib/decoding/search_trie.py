@@ -24,8 +24,8 @@ class SearchTrie:
     token: (n_nodes,) int32, the token on the edge into a node
     child_start: (n_nodes+1,) int32, the children of node n are `child_start[n]:child_start[n+1]`
     jump: (n_nodes,) int32, the first node at or below a node that branches or is a leaf
-    branching: sorted ids of the branching nodes
-    chain_start, chain_token: the tokens from below the previous branching node down to this one
+    branching: sorted ids of the branching nodes, then one past all nodes
+    chain_start, chain_token: the tokens from below the previous branching node down to this one, ragged
     root: the first node at or below the trie's root that branches or is a leaf
     root_chain: the tokens from the trie's root to `root`, the same for every item
     leaf: some leaf, which stands for "no node" (it has no children and no chain)
@@ -61,8 +61,8 @@ class SearchTrie:
             token=_tensor(trie.token, device),
             child_start=_tensor(child_start, device),
             jump=_tensor(jump, device),
-            branching=_tensor(branching, device),
-            chain_start=_tensor(chain_start, device),
+            branching=_tensor(np.append(branching, len(n_children)), device),
+            chain_start=_tensor(np.append(chain_start, chain_start[-1]), device),
             chain_token=_tensor(chain_token, device),
             root=int(jump[0]),
             root_chain=np.asarray(trie.token)[_forced_path(child_start, int(jump[0]))],
@@ -85,7 +85,7 @@ class SearchTrie:
 
     def chain(self, nodes: Tensor) -> tuple[Tensor, Tensor]:
         """Where each node's chain starts in `chain_token`, and its length: 0 for a node without branches."""
-        rank = torch.searchsorted(self.branching, nodes).clamp(max=max(len(self.branching) - 1, 0))
+        rank = torch.searchsorted(self.branching, nodes)  # the entry past all nodes is its last
         first, last = self.chain_start[rank], self.chain_start[rank + 1]
         return first, torch.where(self.branching[rank] == nodes, last - first, 0)
 

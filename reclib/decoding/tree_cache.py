@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -90,7 +91,8 @@ class TreeCache:
         """Keep only these slots, which are renumbered in the order given; the others are forgotten."""
         n_prompt = self._prompt.shape[1]
         place = torch.cat([torch.arange(n_prompt, device=slots.device), slots + n_prompt])
-        for layer in self._cache.layers:
+        layers: Any = self._cache.layers
+        for layer in layers:
             layer.keys, layer.values = layer.keys[:, :, place], layer.values[:, :, place]
         self._visible = self._visible[:, slots][:, :, slots]
 
