@@ -16,6 +16,7 @@ from reclib.schema import InputError
 from reclib.text.ragged import row_starts, spans
 from reclib.text.tokenization import ItemTokens
 from reclib.text.trie_build import build_arrays
+from reclib.text.trie_files import load_arrays, save_arrays
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -49,14 +50,10 @@ class ItemTrie:
     @classmethod
     def load(cls, folder: Path | str, *, mmap: bool = True) -> ItemTrie:
         """The trie saved in `folder`, memory-mapped; InputError where the folder holds no whole trie."""
-        from reclib.text.trie_files import load_arrays
-
         return cls(**load_arrays(Path(folder), mmap=mmap))
 
     def save(self, folder: Path | str) -> None:
         """Write the arrays and their version to `folder`, replacing a trie that is there, in one step."""
-        from reclib.text.trie_files import save_arrays
-
         save_arrays(Path(folder), {name: getattr(self, name) for name in self.__dataclass_fields__})
 
     def __repr__(self) -> str:

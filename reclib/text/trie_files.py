@@ -29,6 +29,10 @@ def save_arrays(folder: Path, arrays: Mapping[str, np.ndarray]) -> None:
         if folder.exists():
             folder.rename(replaced)
         partial.rename(folder)
+    except OSError as error:
+        raise InputError(
+            f"the trie could not be saved in {folder} ({error}): free some disk space"
+        ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
         shutil.rmtree(replaced, ignore_errors=True)

@@ -34,7 +34,7 @@ N_SAMPLED = 10_000  # the training windows of [MSL] §5.1.3
 def llama3() -> Any:
     if not assets.is_fetched("llama3-tokenizer"):
         pytest.skip("llama3-tokenizer is not in the cache: run `python -m reclib fetch llama3-tokenizer`")
-    return load_llama3_tokenizer(next(assets.locate("llama3-tokenizer").rglob("tokenizer.model")))
+    return load_llama3_tokenizer(assets.locate("llama3-tokenizer") / "tokenizer.model")
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +152,7 @@ def test_llama3_equals_tiktoken(llama3: Any, catalogue: Any) -> None:
 
     from tests.text.toy import LLAMA3_PATTERN
 
-    path = next(assets.locate("llama3-tokenizer").rglob("tokenizer.model"))
+    path = assets.locate("llama3-tokenizer") / "tokenizer.model"
     reference = tiktoken.Encoding(
         "llama3", pat_str=LLAMA3_PATTERN, mergeable_ranks=load_tiktoken_bpe(str(path)), special_tokens={}
     )

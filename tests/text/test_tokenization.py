@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
@@ -120,6 +120,7 @@ def test_the_head_is_what_all_prompts_of_the_domain_share(tokenizer: PreTrainedT
     assert tokenizer.decode(some.head).endswith("following movies before:")
 
 
+@settings(max_examples=25)
 @given(st.lists(st.lists(st.integers(1, 14), min_size=1, max_size=6), min_size=1, max_size=5))
 def test_any_histories(rows: list[list[int]]) -> None:
     for kind in BYTE_LEVEL:
