@@ -102,12 +102,21 @@ def test_another_version_and_a_damaged_description(saved: Path) -> None:
         ItemTrie.load(saved)
 
 
+def test_arrays_of_different_tries_do_not_fit(saved: Path) -> None:
+    meta = json.loads((saved / "trie.json").read_text())
+    meta["lengths"]["terminal_start"] = 2
+    (saved / "trie.json").write_text(json.dumps(meta))
+    np.save(saved / "terminal_start.npy", np.array([0, 4], np.int32))
+    with pytest.raises(InputError, match="lengths of the arrays do not fit"):
+        ItemTrie.load(saved)
+
+
 @pytest.mark.parametrize(
     ("name", "place", "value", "problem"),
     [
         ("child_start", 0, 2, "child_start does not divide the nodes"),
         ("child_start", 2, 2, "child_start does not divide the nodes"),
-        ("child_start", 7, 7, "child_start does not divide|before its parent"),
+        ("child_start", 1, 1, "a node stands before its parent"),
         ("token", 2, 7, "not in ascending order"),
         ("token", 3, -1, "not in ascending order"),
         ("terminal_node", 0, 0, "terminal_node is not a list of nodes"),
