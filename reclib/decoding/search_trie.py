@@ -95,8 +95,6 @@ def _tensor(values: np.ndarray, device: torch.device | str) -> Tensor:
 
 
 def _refuse_prefix_items(trie: ItemTrie) -> None:
-    if not len(trie.terminal_node):
-        raise InputError("the item trie is empty: build it from at least one item")
     inner = np.flatnonzero(np.diff(trie.child_start)[trie.terminal_node] > 0)
     if len(inner):
         item = trie.terminal_item[trie.terminal_start[inner[0]]]
