@@ -49,7 +49,7 @@ def cached_steps() -> pd.DataFrame:
             "partial": folder in unfinished,
             "MB": _megabytes(folder),
         }
-        for folder in [*folders, *unfinished]
+        for folder in dict.fromkeys([*folders, *unfinished])
     )
     if table.empty:
         return table
