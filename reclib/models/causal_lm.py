@@ -106,6 +106,8 @@ def load_lm(config: LMConfig, *, seed: int, titles: list[str] | None = None) -> 
     `seed` and `titles` are read by "random" only: its weights come from the seed, its vocabulary from the
     titles. Raises InputError for a name that is none of these.
     """
+    network: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
     if config.name == "random":
         network, tokenizer = random_lm(titles or [], seed=seed)
     else:

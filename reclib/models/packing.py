@@ -68,7 +68,7 @@ def packed_attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    attention_mask: Tensor | None,
+    attention_mask: Any,
     packing: Packing | None = None,
     scaling: float | None = None,
     dropout: float = 0.0,

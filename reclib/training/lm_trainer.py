@@ -57,7 +57,7 @@ class LMTrainer(Trainer):
         # Tells the Trainer that compute_loss divides by `num_items_in_batch` itself.
         self.model_accepts_loss_kwargs = True
         self.lm = model
-        self.objective = objective
+        self.objective: Objective = objective
         self.progress = Progress()
         self.add_callback(_StepEnd(self))
         if args.disable_tqdm:
@@ -101,7 +101,7 @@ class LMTrainer(Trainer):
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         if not self.args.should_save:
             return
-        folder = Path(output_dir or self.args.output_dir)
+        folder = Path(output_dir or str(self.args.output_dir))
         folder.mkdir(parents=True, exist_ok=True)
         save_adapter(self.lm, folder / ADAPTER_FILE)
         state = {"objective": self.objective.state_dict(), "progress": self.progress.state()}
