@@ -171,8 +171,8 @@ class Run:
         artifacts.atomic_write(path, lambda partial: partial.write_text(text, "utf-8"))
         n_cached = sum(row["cached"] for row in self._steps)
         print(
-            f"{self.name}: finished in {seconds:.0f} s; {len(self._steps)} steps, {n_cached} from cache; "
-            f"{len(self._figures)} figures, {len(self._tables)} tables"
+            f"{self.name}: finished in {seconds:.0f} s; steps: {len(self._steps)} ({n_cached} from cache), "
+            f"figures: {len(self._figures)}, tables: {len(self._tables)}"
         )
 
     @staticmethod

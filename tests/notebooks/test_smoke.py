@@ -13,7 +13,7 @@ from reclib import notebook_files, paths, runner
 from reclib.notebook_files import NotebookFile
 
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
-NOTEBOOKS = [*notebook_files.discover(FOLDER), NotebookFile(FOLDER / "_template.ipynb")]
+NOTEBOOKS = [NotebookFile(path) for path in sorted(FOLDER.glob("*.ipynb"))]
 SUSPICIOUS = re.compile(r"Warning|Traceback|\bnan\b|deprecated", re.IGNORECASE)
 
 
@@ -30,6 +30,10 @@ def texts(cell: Any) -> list[str]:
         "\n".join(output.traceback) for output in cell.get("outputs", []) if output.output_type == "error"
     ]
     return streams + errors
+
+
+def test_there_are_notebooks_to_run() -> None:
+    assert {notebook.name for notebook in notebook_files.discover(FOLDER)} < {n.name for n in NOTEBOOKS}
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda notebook: notebook.name)
