@@ -43,6 +43,8 @@ def fetch(
     if unknown:
         raise InputError(f"no asset named {', '.join(unknown)}: there are {', '.join(assets.ASSETS)}")
     _fetch(names or list(assets.ASSETS))
+    for name in names or assets.ASSETS:
+        typer.echo(f"{name}: {assets.locate(name)}")
 
 
 @app.command()
