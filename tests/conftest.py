@@ -35,7 +35,7 @@ def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     assets = paths.assets_dir()
     cache = tmp_path_factory.mktemp("reclib-cache")
     (cache / "assets").mkdir()
-    for asset in sorted(assets.iterdir()) if assets.is_dir() else []:
+    for asset in filter(Path.is_dir, assets.iterdir()) if assets.is_dir() else ():
         (cache / "assets" / asset.name).symlink_to(asset)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RECLIB_CACHE", str(cache))
