@@ -87,7 +87,7 @@ def generated(
     renormalize: bool,
 ) -> list[list[tuple[float, list[int]]]]:
     """Score and items of each of the sequences that transformers' own beam search returns, for each user."""
-    valid, lists = valid_tokens(rows), []
+    valid, lists, end = valid_tokens(rows), [], rows[0][-1]
     for user in range(len(prompts)):
         prompt = prompts.of(user).tolist()
         n_prompt = len(prompt)
@@ -101,13 +101,13 @@ def generated(
             length_penalty=length_penalty,
             renormalize_logits=renormalize,
             max_new_tokens=max(map(len, rows)) + 1,
-            eos_token_id=END,
-            pad_token_id=1,
-            prefix_allowed_tokens_fn=lambda _, ids, n=n_prompt: valid.get(tuple(ids[n:].tolist()), [END]),
+            eos_token_id=end,
+            pad_token_id=end,
+            prefix_allowed_tokens_fn=lambda _, ids, n=n_prompt: valid.get(tuple(ids[n:].tolist()), [end]),
             return_dict_in_generate=True,
             output_scores=True,
         )
-        sequences = [row[: row.index(END) + 1] for row in found.sequences[:, len(prompt) :].tolist()]
+        sequences = [row[: row.index(end) + 1] for row in found.sequences[:, len(prompt) :].tolist()]
         items = [[i for i, row in enumerate(rows, start=1) if row == sequence] for sequence in sequences]
         lists.append(list(zip(found.sequences_scores.tolist(), items, strict=True)))
     return lists
