@@ -280,6 +280,5 @@ def _refuse_repeats(table: pd.DataFrame, key: list[str], *, source: str) -> None
 
 
 def _write(table: pd.DataFrame, path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
     artifacts.atomic_write(path, lambda partial: table.to_csv(partial, index=False, lineterminator="\n"))
     return path

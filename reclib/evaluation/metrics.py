@@ -113,12 +113,12 @@ def coverage(
     return table.astype({K: "Int64"})
 
 
-def head_or_tail(target: np.ndarray, counts: np.ndarray, *, share: float = 0.2) -> np.ndarray:
+def head_or_tail(target: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Whether each target is a head or a tail item, by training interactions only.
 
     target: (W,) item_idx; counts: (N+1,). Returns (W,) "head" or "tail".
     """
-    return np.where(is_head(counts, share=share)[target], HEAD, TAIL)
+    return np.where(is_head(counts)[target], HEAD, TAIL)
 
 
 def check_cutoffs(cutoffs: Sequence[int], *, n_items: int, depth: int | None = None) -> None:

@@ -36,7 +36,8 @@ def save_figure(
     date. The four files appear together or not at all.
 
     table: what the figure shows; provenance: its "profile" decides whether an earlier figure is replaced
-    (see `kept_because`). Raises InputError on a bad name, an empty caption or table, an unknown profile.
+    (see `kept_because`). Raises InputError on a bad name, an empty caption or table, an unknown profile, and
+    where the files cannot be written.
     """
     _check(name, table, caption)
     kept = kept_because(name, folder=folder, profile=provenance["profile"])
@@ -112,12 +113,18 @@ def read_numbers(path: Path) -> pd.DataFrame:
 
 def _publish(write: Callable[[Path], None], folder: Path, name: str) -> Saved:
     """Write into a folder beside, then move the files: a full disk leaves the earlier ones as they were."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=f".{name}-") as partial:
-        write(Path(partial))
-        made = sorted(Path(partial).iterdir())
-        for path in made:
-            os.replace(path, folder / path.name)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=f".{name}-") as partial:
+            write(Path(partial))
+            made = sorted(Path(partial).iterdir())
+            for path in made:
+                os.replace(path, folder / path.name)
+    except OSError as error:
+        reason = f"cannot write {name} to {folder}: {error.strerror or error}"
+        raise InputError(
+            f"{reason}; free some space or choose another folder, nothing there changed"
+        ) from error
     files = tuple(folder / path.name for path in made)
     return Saved(files, f"{name}: {', '.join(path.suffix[1:] for path in files)}")
 
