@@ -75,7 +75,7 @@ def legend_above(ax: Axes, *, title: str | None = None) -> None:
 
 def note(ax: Axes, text: str) -> None:
     """A line below all axes of the figure, such as what its error bars are."""
-    ax.get_figure(root=True).supxlabel(text, fontsize=SMALL_PT, color=INK)  # type: ignore[union-attr]
+    ax.figure.supxlabel(text, fontsize=SMALL_PT, color=INK)
 
 
 def percent_axis(axis: Any) -> None:
