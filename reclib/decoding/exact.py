@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from reclib.decoding.best_first import BestFirstSearch, ExactLists
+from reclib.decoding.lists import refuse_nan
 from reclib.decoding.search_trie import SearchTrie
 from reclib.decoding.tree_cache import evaluating
 from reclib.decoding.tree_pass import leaf_log_probs
@@ -52,11 +53,13 @@ def exact_scores(
 
     Returns (B, N+1) float32 by item_idx, −inf at 0. Items that share a title each have its probability, so
     the probabilities of distinct titles sum to one. `block_size`: tokens of a user in one model call.
-    Raises InputError for an item whose tokens are a prefix of another's. Source: [MSL] Eq. (5).
+    Raises InputError for an item whose tokens are a prefix of another's, and on NaN.
+    Source: [MSL] Eq. (5).
     """
     search = SearchTrie.of(trie, lm.device)
     with evaluating(lm):
         log_prob = leaf_log_probs(lm, prompts, search, block_size=block_size).cpu().numpy()
+    refuse_nan(log_prob)
     items, row_start = search.trie.items_at(search.trie.terminal_node)
     scores = np.full((len(log_prob), search.trie.n_items + 1), -np.inf, dtype=np.float32)
     scores[:, items] = np.repeat(log_prob, np.diff(row_start), axis=1)

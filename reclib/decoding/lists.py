@@ -49,20 +49,24 @@ def check_length(k: int, n_items: int) -> None:
         )
 
 
+def refuse_nan(scores: np.ndarray) -> None:
+    """Refuse scores (B, L) of which a row has a NaN, or nothing above −inf: what NaN logits leave behind."""
+    is_bad = ~(scores.max(axis=1) > -np.inf)
+    if is_bad.any():
+        row = int(is_bad.argmax())
+        raise InputError(f"prompt {row} of the batch: the model gives NaN scores; check its weights")
+
+
 def items_of_leaves(trie: ItemTrie, leaves: Tensor, scores: Tensor, *, k: int) -> Lists:
     """Lists of items from lists of leaves.
 
     Items that share a title share a leaf: each gets the leaf's score, and they follow one another by
     item_idx. L leaves carry at least L items, so L = K leaves are enough for K items.
 
-    leaves: (B, L) node ids; scores: (B, L), −inf where there is no leaf. Raises InputError on a NaN score.
+    leaves: (B, L) node ids; scores: (B, L), −inf where there is no leaf. Raises InputError on NaN.
     """
     leaf, score = leaves.cpu().numpy(), scores.float().cpu().numpy()
-    is_nan = np.isnan(score).any(1)
-    if is_nan.any():
-        raise InputError(
-            f"prompt {int(is_nan.argmax())} of the batch: the model gives NaN scores; check its weights"
-        )
+    refuse_nan(score)
     user, place = np.nonzero(score > -np.inf)
     items, row_start = trie.items_at(leaf[user, place])
     n_items = np.diff(row_start)

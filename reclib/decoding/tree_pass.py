@@ -37,9 +37,8 @@ class PreOrder:
         evaluated = np.asarray(trie.evaluated())
         node = evaluated[np.asarray(trie.depth)[evaluated] > trie.depth[root]]
         depth = np.asarray(trie.depth)[node]
-        parent = np.searchsorted(
-            node, np.asarray(trie.parent)[node]
-        )  # place in `node`; not for the top level
+        # Places in `node`; those of the top level, whose parent is not there, are never looked at.
+        parent = np.searchsorted(node, np.asarray(trie.parent)[node])
         levels = np.split(np.arange(len(node)), np.flatnonzero(np.diff(depth)) + 1) if len(node) else []
         size = np.ones(len(node), dtype=np.int64)
         for level in levels[:0:-1]:
@@ -88,10 +87,10 @@ def _run_block(
         torch.as_tensor(anchor, device=lm.device).expand(n_users, -1),
         torch.as_tensor(within, device=lm.device)[None],
     )
-    place = np.flatnonzero(np.diff(trie.trie.child_start)[order.node[block]] > 1)
-    total = int(np.diff(trie.trie.child_start)[order.node[block[place]]].sum())
-    at_branch = hidden[:, torch.as_tensor(place, device=lm.device)].flatten(0, 1)
-    rows = node[torch.as_tensor(place, device=lm.device)].repeat(n_users)
+    n_children = trie.trie.n_children[order.node[block]]
+    branching, total = np.flatnonzero(n_children > 1), int(n_children[n_children > 1].sum())
+    place = torch.as_tensor(branching, device=lm.device)
+    at_branch, rows = hidden[:, place].flatten(0, 1), node[place].repeat(n_users)
     children = score_children(at_branch, lm.output_embedding, rows, trie, total=n_users * total, full=False)
     return children.node[:total], children.log_prob.view(n_users, total)
 

@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reclib.decoding.beam import constrained_beam_search
 from reclib.decoding.exact import exact_scores, exact_top_k
 from reclib.decoding.search_trie import SearchTrie
 from reclib.models.causal_lm import CausalLM
@@ -165,5 +166,11 @@ def test_a_model_that_gives_nan_is_refused(rows: Rows, monkeypatch: pytest.Monke
         return hidden * torch.nan, cache
 
     monkeypatch.setattr(CausalLM, "hidden_states", broken)
+    search = SearchTrie.build(trie_of(rows))
     with pytest.raises(InputError, match="prompt 0 of the batch: the model gives NaN"):
-        exact_top_k(lm(), prompt_tokens(2), trie_of(rows), k=3)
+        exact_top_k(lm(), prompt_tokens(2), search, k=3)
+    for scoring in ("full", "valid"):
+        with pytest.raises(InputError, match="prompt 0 of the batch: the model gives NaN"):
+            constrained_beam_search(lm(), prompt_tokens(2), search, num_beams=3, scoring=scoring)
+    with pytest.raises(InputError, match="prompt 0 of the batch: the model gives NaN"):
+        exact_scores(lm(), prompt_tokens(2), search)
