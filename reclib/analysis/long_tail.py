@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from reclib.data.popularity import is_head
+from reclib.config import PAPER, DataConfig, Profile
+from reclib.data.dataset import Dataset
+from reclib.data.load import load
+from reclib.data.popularity import is_head, train_counts
+from reclib.paths import data_dir
+
+# The data sets of [MSL] that we have, under the names its tables print.
+PRINTED_DATASETS = {"msl_toy": "Toy", "msl_book": "Book", "msl_office": "Office"}
 
 FREQUENCY_EDGES = (0, 1, 5, 10, 20, 50, 100, 200, 500)
 
@@ -51,7 +61,10 @@ def items_by_frequency(counts: np.ndarray, edges: Sequence[int] = FREQUENCY_EDGE
 
 
 def _bin_labels(edges: Sequence[int]) -> list[str]:
-    closed = [f"{low}" if high == low + 1 else f"{low}–{high - 1}" for low, high in zip(edges, edges[1:], strict=False)]
+    closed = [
+        f"{low}" if high == low + 1 else f"{low}–{high - 1}"
+        for low, high in zip(edges, edges[1:], strict=False)
+    ]
     return [*closed, f"≥{edges[-1]}"]
 
 
@@ -70,3 +83,67 @@ def concentration(counts: np.ndarray) -> dict[str, float]:
         "below_five": float((values < 5).mean()),
         "unseen": float((values == 0).mean()),
     }
+
+
+@dataclass(frozen=True, kw_only=True)
+class LongTailConfig:
+    """The profile's own data set, and others whose tails are shown beside it."""
+
+    data: DataConfig
+    others: tuple[str, ...]
+
+
+def config(profile: Profile) -> LongTailConfig:
+    """The data sets of the MSL paper are added where they are at hand; profile smoke reads nothing."""
+    others = () if profile.name == "smoke" else at_hand(tuple(PRINTED_DATASETS))
+    return LongTailConfig(
+        data=profile.data, others=tuple(name for name in others if name != profile.data.source)
+    )
+
+
+def at_hand(names: Sequence[str]) -> tuple[str, ...]:
+    """Those of some data sets that `RECLIB_DATA` holds."""
+    folder = data_dir()
+    return tuple(name for name in names if folder is not None and (folder / name).is_dir())
+
+
+def long_tail_step(config: LongTailConfig, *, seed: int, workdir: Path) -> dict[str, pd.DataFrame]:
+    """Tables "summary" (one row a data set), "curve" and "bins" (of the profile's own data set)."""
+    own = load(config.data, seed=seed)
+    ready = [load(replace(PAPER.data, source=name), seed=seed) for name in config.others]
+    counts = train_counts(own)
+    return {
+        "summary": pd.DataFrame([_summary(dataset) for dataset in (own, *ready)]),
+        "curve": popularity_curve(counts),
+        "bins": items_by_frequency(counts),
+    }
+
+
+def _summary(dataset: Dataset) -> dict[str, Any]:
+    return {
+        "dataset": dataset.name,
+        "users": dataset.n_users,
+        "items": dataset.n_items,
+        "interactions": dataset.n_interactions,
+        "density": dataset.density,
+        "windows": len(dataset.train) + len(dataset.valid) + len(dataset.test),
+        **concentration(train_counts(dataset)),
+    }
+
+
+def printed_rows(summary: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows of [MSL] Table 4 for the registry: users, items, interactions and density of its data sets."""
+    return [
+        {
+            "paper": "MSL",
+            "table": "4",
+            "dataset": PRINTED_DATASETS[row["dataset"]],
+            "method": "-",
+            "metric": metric,
+            "ours": float(row[metric]),
+            "protocol": "statistics",
+        }
+        for row in summary.to_dict("records")
+        if row["dataset"] in PRINTED_DATASETS
+        for metric in ("users", "items", "interactions", "density")
+    ]

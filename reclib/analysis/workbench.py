@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from reclib.artifacts import Artifact
 from reclib.config import DataConfig, LMConfig, Profile
 from reclib.data.dataset import Dataset, Windows
 from reclib.data.load import load
-from reclib.models.causal_lm import CausalLM, add_lora, load_adapter, load_lm
+from reclib.models.causal_lm import CausalLM, adapter_state, add_lora, load_adapter, load_lm
 from reclib.seeding import numpy_generator
 from reclib.text.tokenization import ItemTokens, PromptTokens, tokenize_items, tokenize_prompts
 from reclib.text.trie import ItemTrie
@@ -28,7 +27,9 @@ class Workbench:
     The adapters of different runs share the LM in memory: `with_adapter` exchanges the LoRA weights.
     """
 
-    def __init__(self, data: DataConfig, lm: LMConfig, *, max_tokens: int = 512, device: str | None = None) -> None:
+    def __init__(
+        self, data: DataConfig, lm: LMConfig, *, max_tokens: int = 512, device: str | None = None
+    ) -> None:
         self.data_config = data
         self.lm_config = lm
         self.max_tokens = max_tokens
@@ -57,8 +58,6 @@ class Workbench:
     @cached_property
     def untuned_state(self) -> dict[str, torch.Tensor]:
         """The LoRA weights before any training."""
-        from reclib.models.causal_lm import adapter_state
-
         return {name: value.detach().clone() for name, value in adapter_state(self.lm).items()}
 
     @cached_property
@@ -89,7 +88,9 @@ class Workbench:
     def prompts(self, windows: Windows) -> PromptTokens:
         """The prompts of some windows, cut to `max_tokens`."""
         data = self.dataset
-        return tokenize_prompts(windows, data.titles, data.domain, self.lm.tokenizer, max_tokens=self.max_tokens)
+        return tokenize_prompts(
+            windows, data.titles, data.domain, self.lm.tokenizer, max_tokens=self.max_tokens
+        )
 
     def held_out(self, n_windows: int, *, part: str = "test") -> Windows:
         """A fixed sample of the validation or test windows, the same for every method and seed."""
@@ -98,8 +99,3 @@ class Workbench:
             return windows
         chosen = numpy_generator(DATA_SEED, f"held out {part}").choice(len(windows), n_windows, replace=False)
         return windows.take(np.sort(chosen))
-
-
-def tuned_profile(profile: Profile, **changes: object) -> Profile:
-    """The profile with some fields of its fine-tuning changed."""
-    return replace(profile, tune=replace(profile.tune, **changes))
