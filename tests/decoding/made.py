@@ -68,7 +68,8 @@ def brute_force(model: CausalLM, prompts: PromptTokens, rows: Rows, *, full: boo
     for user in range(len(prompts)):
         prompt = prompts.of(user).tolist()
         for item, row in enumerate(rows, start=1):
-            logits = model.network(torch.tensor([prompt + row])).logits[0, len(prompt) - 1 : -1].double()
+            found = model.network(torch.tensor([prompt + row]), logits_to_keep=len(row) + 1)
+            logits = found.logits[0, :-1].double()
             scores[user, item] = 0.0
             for place, token in enumerate(row):
                 among = logits[place] if full else logits[place, valid[tuple(row[:place])]]
