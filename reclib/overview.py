@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
@@ -37,6 +38,12 @@ def runs() -> pd.DataFrame:
         }
         for record in records
     )
+
+
+def profiles() -> pd.DataFrame:
+    """Every setting, one row each, and its value in the three profiles."""
+    flat = {name: pd.json_normalize(asdict(settings)).iloc[0] for name, settings in config.PROFILES.items()}
+    return pd.DataFrame(flat)
 
 
 def cached_steps() -> pd.DataFrame:

@@ -100,6 +100,11 @@ def table(results: Mapping[str, Artifact]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["model", "method", "metric", "value", "low", "high"])
 
 
+def panel(table: pd.DataFrame, model: str) -> pd.DataFrame:
+    """The rows of one model, as `figures.decoding_cost` draws them."""
+    return table[table["model"] == model].drop(columns="model").reset_index(drop=True)
+
+
 def _top(scores: np.ndarray, k: int) -> Lists:
     """The K best items of each row, ties by item_idx, as best-first search orders them."""
     order = np.argsort(-scores, axis=1, kind="stable")[:, :k]

@@ -283,3 +283,24 @@ def _printed_names(method: str, metric: str) -> list[tuple[str, str, str]]:
     if method in PRINTED and metric == "NDCG@10":
         places.append(("6", PRINTED[method], "LML"))
     return places
+
+
+def comparison_panels(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of a comparison that the figure shows: HR@10, NDCG@10 and catalogue_nll on all targets."""
+    return _shown(table[table["group"] == "all"])
+
+
+def group_panels(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of a comparison that the figure by group shows: catalogue_nll on head and tail targets."""
+    return _shown(table[(table["group"] != "all") & (table["metric"] == "catalogue_nll")])
+
+
+def temperature_panels(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows and columns of `temperature_table` that the figure shows: NDCG@10 and catalogue_nll."""
+    rows = _shown(table[table["metric"] != "HR"])
+    return rows.drop(columns=["group", "n"])
+
+
+def _shown(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows at the largest cut-off, and those without one."""
+    return table[table["k"].isna() | (table["k"] == table["k"].max())].reset_index(drop=True)

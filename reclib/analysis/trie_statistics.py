@@ -20,6 +20,7 @@ from reclib.text.tokenization import ItemTokens, load_llama3_tokenizer, tokenize
 from reclib.text.trie import ItemTrie
 
 LLAMA3 = "llama3-tokenizer"
+SHOWN_POSITIONS = 20
 PRINTED_AVT = {"msl_toy": 54.38, "msl_book": 70.90, "msl_office": 8.98}  # [MSL] Table 4
 
 
@@ -152,3 +153,16 @@ def statement_rows(summary: pd.DataFrame) -> list[dict[str, Any]]:
             avt = row["mean_valid_tokens"]
             rows.append({**shared, "number": "6b", "holds": abs(avt / printed - 1) < 0.01, "value": avt})
     return rows
+
+
+def shown_positions(positions: pd.DataFrame) -> pd.DataFrame:
+    """Rows and columns that the figure shows: the first twenty positions, one line a data set and tokenizer.
+
+    A data set that stands there with two tokenizers carries the tokenizer in its name.
+    """
+    pairs = positions[["dataset", "tokenizer"]].drop_duplicates()
+    is_shared = positions["dataset"].isin(pairs.loc[pairs["dataset"].duplicated(keep=False), "dataset"])
+    named = positions["dataset"] + " (" + positions["tokenizer"] + ")"
+    table = positions.assign(dataset=positions["dataset"].where(~is_shared, named))
+    table = table[table["position"] <= SHOWN_POSITIONS].reset_index(drop=True)
+    return table[["dataset", "position", "mean_valid_tokens", "forced_share", "targets"]]

@@ -13,7 +13,9 @@ from reclib.config import DataConfig, LMConfig, Profile
 from reclib.data.dataset import Dataset, Windows
 from reclib.data.load import load
 from reclib.models.causal_lm import CausalLM, adapter_state, add_lora, load_adapter, load_lm
+from reclib.schema import PAD_IDX
 from reclib.seeding import numpy_generator
+from reclib.text.prompts import prompt, response
 from reclib.text.tokenization import ItemTokens, PromptTokens, tokenize_items, tokenize_prompts
 from reclib.text.trie import ItemTrie
 
@@ -99,3 +101,10 @@ class Workbench:
             return windows
         chosen = numpy_generator(DATA_SEED, f"held out {part}").choice(len(windows), n_windows, replace=False)
         return windows.take(np.sort(chosen))
+
+    def example(self, window: int = 0) -> str:
+        """One training window as the LM reads it: the prompt, and the title it should answer with."""
+        data = self.dataset
+        items = [item for item in data.train.history[window] if item != PAD_IDX]
+        asked = prompt([data.titles[item - 1] for item in items], data.domain)
+        return asked + response(data.titles[data.train.target_idx[window] - 1])

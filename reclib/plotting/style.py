@@ -62,6 +62,7 @@ METHOD_STYLE: dict[str, SeriesStyle] = {
     "beam_full": SeriesStyle("beam, full softmax", BLUE, "s", "-"),
     "beam_valid": SeriesStyle("beam, valid tokens", GREEN, "o", "--"),
     "exact": SeriesStyle("exact top K", RED, "*", "-"),
+    "catalogue": SeriesStyle("exact, all items", ORANGE, "D", ":"),
 }
 DATASET_STYLE: dict[str, SeriesStyle] = {
     "ml-100k": SeriesStyle("MovieLens-100K", PURPLE, "P", "-."),
