@@ -64,6 +64,8 @@ def test_constraints_pin_what_the_requirements_need_in_turn() -> None:
             continue
         seen.add((name, extras))
         assert name in pins, f"constraints.txt does not pin {name}"
+        if not metadata.version(name).startswith(pins[name]):
+            continue  # this environment is not the pinned one here: another version may need other things
         for text in metadata.requires(name) or []:
             needed = Requirement(text)
             applies = (
