@@ -9,15 +9,15 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from reclib.schema import PAD_IDX, InputError
+from reclib.schema import ITEM_ID, TITLE, InputError
 
 
 @dataclass(frozen=True, eq=False)
 class Windows:
     """W histories, each with the item that came next.
 
-    user_id: (W,); history: (W, S) int32 item_idx, oldest first, padded on the left with 0;
-    target_idx: (W,) int32; timestamp: (W,) float64 of the target in seconds, NaN where unknown
+    user_id: (W,) the source's identifiers; history: (W, S) int32 item_idx, oldest first, padded on the left
+    with 0; target_idx: (W,) int32; timestamp: (W,) float64 of the target in seconds, NaN where unknown
     """
 
     user_id: np.ndarray
@@ -39,17 +39,20 @@ class Windows:
         return f"Windows({len(self):,} of up to {self.history.shape[1]} items and a target)"
 
     def take(self, index: np.ndarray) -> Windows:
-        """The windows at some rows, in that order."""
+        """The windows at some rows, in that order, or those where a mask is true."""
         return Windows(
             self.user_id[index], self.history[index], self.target_idx[index], self.timestamp[index]
         )
 
+    def recent(self, length: int) -> Windows:
+        """The same windows with at most the `length` most recent items of each history."""
+        return Windows(self.user_id, self.history[:, -length:], self.target_idx, self.timestamp)
+
     @cached_property
     def fingerprint(self) -> str:
-        """First 16 hexadecimal digits of a SHA-256 of histories and targets."""
-        digest = hashlib.sha256(np.ascontiguousarray(self.history, dtype=np.int32).tobytes())
-        digest.update(np.ascontiguousarray(self.target_idx, dtype=np.int32).tobytes())
-        return digest.hexdigest()[:16]
+        """First 16 hexadecimal digits of a SHA-256 of all four arrays."""
+        arrays = (self.user_id, self.history, self.target_idx, self.timestamp)
+        return _digest([_content(array) for array in arrays])
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +61,8 @@ class Dataset:
 
     items: indexed by item_idx 1…N, columns item_id, title and whatever text fields the source has
     domain: how prompts speak of the items, a key of `text.prompts.DOMAINS`
-    report: what each step of preprocessing counted (step, what, count, note)
+    report: what each step of reading and preprocessing counted (step, what, count, note)
+    counts: (N+1,) training interactions by item_idx; see `popularity.train_counts`
     n_users, n_interactions: after preprocessing, before windows are cut
     """
 
@@ -69,15 +73,23 @@ class Dataset:
     valid: Windows
     test: Windows
     report: pd.DataFrame
+    counts: np.ndarray
     n_users: int
     n_interactions: int
 
     def __repr__(self) -> str:
-        return (
-            f"Dataset({self.name}: {self.n_users:,} users × {self.n_items:,} items, "
-            f"{self.n_interactions:,} interactions; windows {len(self.train):,} train, "
-            f"{len(self.valid):,} valid, {len(self.test):,} test)"
-        )
+        sizes = ", ".join(f"{count:,} {what}" for what, count in self._sizes().items())
+        return f"Dataset({self.name}: {sizes})"
+
+    def _repr_html_(self) -> str:
+        head = "".join(f"<th>{what}</th>" for what in self._sizes())
+        row = "".join(f"<td>{count:,}</td>" for count in self._sizes().values())
+        return f"<table><caption>{self.name}</caption><tr>{head}</tr><tr>{row}</tr></table>"
+
+    def _sizes(self) -> dict[str, int]:
+        sizes = {"users": self.n_users, "items": self.n_items, "interactions": self.n_interactions}
+        parts = {"train": self.train, "valid": self.valid, "test": self.test}
+        return sizes | {f"{name} windows": len(part) for name, part in parts.items()}
 
     @property
     def n_items(self) -> int:
@@ -92,15 +104,17 @@ class Dataset:
     @cached_property
     def titles(self) -> list[str]:
         """Titles in the order of item_idx: `titles[item_idx - 1]`."""
-        return self.items["title"].tolist()
+        return self.items[TITLE].tolist()
 
     @cached_property
     def fingerprint(self) -> str:
-        """First 16 hexadecimal digits of a SHA-256 of the titles and of all windows."""
-        digest = hashlib.sha256("\n".join(self.titles).encode())
-        for part in (self.train, self.valid, self.test):
-            digest.update(part.fingerprint.encode())
-        return digest.hexdigest()[:16]
+        """First 16 hexadecimal digits of a SHA-256 of all that models and metrics read.
+
+        That is the domain, item ids and titles, training counts, and the windows of every part.
+        """
+        texts = (self.items[ITEM_ID].to_numpy(object), self.items[TITLE].to_numpy(object))
+        parts = [part.fingerprint.encode() for part in (self.train, self.valid, self.test)]
+        return _digest([self.domain.encode(), *map(_content, (*texts, self.counts)), *parts])
 
 
 class Report:
@@ -118,16 +132,14 @@ class Report:
         return pd.DataFrame(self._rows, columns=["step", "what", "count", "note"])
 
 
-def check_catalogue(windows: Windows, n_items: int, *, source: str) -> None:
-    """Raise InputError where a window names an item that is not in the catalogue, or has no history."""
-    for name, values in (("history", windows.history), ("target", windows.target_idx[:, None])):
-        unknown = (values < PAD_IDX) | (values > n_items)
-        if unknown.any():
-            row, column = np.argwhere(unknown)[0]
-            raise InputError(
-                f"{source}: window {row + 1} has unknown item {values[row, column]} in its {name}; "
-                f"item_idx are 1…{n_items}"
-            )
-    empty = (windows.history == PAD_IDX).all(axis=1)
-    if empty.any():
-        raise InputError(f"{source}: window {int(empty.argmax()) + 1} has an empty history; drop it")
+def _content(array: np.ndarray) -> bytes:
+    """Type, shape and values of an array; 64-bit hashes of its values where they are texts."""
+    values = pd.util.hash_array(array.astype(object)) if array.dtype == object else array
+    return f"{array.dtype}{array.shape}".encode() + np.ascontiguousarray(values).tobytes()
+
+
+def _digest(pieces: list[bytes]) -> str:
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(len(piece).to_bytes(8, "big") + piece)
+    return digest.hexdigest()[:16]

@@ -10,19 +10,21 @@ import pandas as pd
 from reclib import assets, paths
 from reclib.config import DataConfig
 from reclib.data import preprocess, splits, synthetic
-from reclib.data.dataset import Dataset, Report, Windows, check_catalogue
+from reclib.data.dataset import Dataset, Report, Windows
+from reclib.data.popularity import count_interactions
 from reclib.data.sources import normalized, read
-from reclib.schema import InputError
+from reclib.schema import TITLE, InputError
 
-# What prompts call the items, by the beginning of a data set's name.
+# What prompts call the items: the first whose word is part of a data set's name.
 _DOMAINS = {
-    "ml": "movies",
+    "ml-": "movies",
+    "ml_": "movies",
     "movie": "movies",
-    "msl_book": "books",
-    "msl_toy": "toys",
-    "msl_office": "office",
-    "msl_clothing": "clothing",
-    "games": "games",
+    "book": "books",
+    "toy": "toys",
+    "office": "office",
+    "cloth": "clothing",
+    "game": "games",
     "lastfm": "music",
 }
 
@@ -31,26 +33,30 @@ def load(config: DataConfig, *, seed: int) -> Dataset:
     """The data set that `config.source` names, preprocessed and split.
 
     "synthetic" is made from the seed; an asset's name, a folder's name below RECLIB_DATA and a path are
-    read; their format is found from the names of the files (`sources.read`). Ready windows are used as they
-    are, titles verbatim; anything else goes through `preprocess.clean` and is cut into windows.
+    read; their format is found from the names of the files (`sources.read`). Interactions go through
+    `preprocess.clean` and are cut into windows. Ready windows are used as they are, unless leave-one-out is
+    asked for: their k-core is the source's, and empty or long titles stay, since the released token counts
+    and accuracies are of these texts.
 
     Raises InputError naming the file, the row and the remedy.
     """
+    if config.history_length < 1 or config.min_interactions < 1:
+        raise InputError(f"history_length and min_interactions are at least 1: {config}")
     if config.source == "synthetic":
         interactions, items = synthetic.generate(config.synthetic, seed=seed)
-        return _from_tables("synthetic", interactions, items, config)
+        return _from_tables("synthetic", interactions, items, config, Report())
     folder = _folder(config.source)
-    if normalized.has_windows(folder):
-        return _from_windows(folder, config)
-    interactions, items = read(folder)
-    return _from_tables(
-        folder.name if folder.name in config.source else config.source, interactions, items, config
-    )
+    name = config.source if config.source in assets.ASSETS else folder.resolve().name
+    if config.split == "windows" and normalized.has_windows(folder):
+        return _from_windows(name, folder, config)
+    report = Report()
+    interactions, items = read(folder, report)
+    return _from_tables(name, interactions, items, config, report)
 
 
 def domain_of(name: str) -> str:
     """What prompts call the items of a data set: a key of `text.prompts.DOMAINS`, "items" by default."""
-    return next((domain for start, domain in _DOMAINS.items() if name.startswith(start)), "items")
+    return next((domain for word, domain in _DOMAINS.items() if word in name.lower()), "items")
 
 
 def _folder(source: str) -> Path:
@@ -60,60 +66,81 @@ def _folder(source: str) -> Path:
     return path if path.is_dir() else paths.dataset_dir(source)
 
 
-def _from_tables(name: str, interactions: pd.DataFrame, items: pd.DataFrame, config: DataConfig) -> Dataset:
-    report = Report()
-    report.add("source", "interactions read", len(interactions))
-    report.add("source", "items read", len(items))
-    interactions, items = preprocess.clean(interactions, items, config, report)
-    sizes = {"history_length": config.history_length, "min_length": config.min_interactions}
+def _from_tables(
+    name: str, interactions: pd.DataFrame, items: pd.DataFrame, config: DataConfig, report: Report
+) -> Dataset:
+    sequences, items = preprocess.clean(interactions, items, config, report)
+    n_users = len(pd.unique(sequences.user_id))
+    sizes = {"length": config.history_length + 1, "min_length": config.min_interactions}
     if config.split == "leave_one_out":
-        train, valid, test, n_short = splits.leave_one_out(interactions, **sizes)
+        train, valid, test = splits.leave_one_out(sequences, **sizes)
+        n_served = len(test)
     elif config.split == "windows":
-        windows, n_short = splits.sliding_windows(interactions, **sizes)
+        windows = splits.sliding_windows(sequences, **sizes)
         train, valid, test = splits.split_by_time(windows)
+        n_served = len(pd.unique(windows.user_id))
     else:
         raise InputError(f'split is {config.split!r}: choose "windows" or "leave_one_out"')
-    report.add("windows", "users too short for a window", n_short)
-    for part, windows in (("train", train), ("valid", valid), ("test", test)):
-        report.add("windows", part, len(windows))
-    n_users = interactions["user_id"].nunique()
+    report.add("windows", "users with too few interactions for a window", n_users - n_served)
+    _report_windows({"train": train, "valid": valid, "test": test}, report)
     return Dataset(
-        name, domain_of(name), items, train, valid, test, report.table(), n_users, len(interactions)
+        name=name,
+        domain=domain_of(name),
+        items=items,
+        train=train,
+        valid=valid,
+        test=test,
+        report=report.table(),
+        counts=count_interactions(train, len(items)),
+        n_users=n_users,
+        n_interactions=len(sequences.item_idx),
     )
 
 
-def _from_windows(folder: Path, config: DataConfig) -> Dataset:
+def _from_windows(name: str, folder: Path, config: DataConfig) -> Dataset:
+    if config.min_rating is not None:
+        raise InputError(f"{folder} holds ready windows, which have no ratings; leave min_rating None")
     report = Report()
     ready = normalized.read_windows(folder)
-    items = ready.items
-    report.add("titles", "empty, kept (ready windows are used verbatim)", (items["title"] == "").sum())
-    shared = items["title"].duplicated(keep=False).sum()
-    report.add("titles", "items that share their title with another, kept", shared, "one trie leaf")
-    parts = {name: _recent(part, config.history_length) for name, part in ready.parts.items()}
-    if "valid" not in parts:
-        n_kept = len(parts["train"]) * 8 // 9
-        index = np.arange(len(parts["train"]))
-        parts["valid"] = parts["train"].take(index[n_kept:])
-        parts["train"] = parts["train"].take(index[:n_kept])
-        note = "no validation part is published: the last ninth of the training file, not the paper's"
-        report.add("windows", "validation windows carved from training", len(parts["valid"]), note)
-    for name, part in parts.items():
-        check_catalogue(part, len(items), source=f"{folder.name}/sequences_{name}")
-        unknown = int(np.isnan(part.timestamp).sum())
-        report.add("windows", name, len(part), f"{unknown:,} targets without a time" if unknown else "")
+    report.add("source", "interactions read", ready.n_interactions)
+    report.add("source", "items read", len(ready.items))
+    n_empty = (ready.items[TITLE].str.strip() == "").sum()
+    report.add("titles", "items without a title, kept", n_empty, "titles of ready windows are verbatim")
+    preprocess.add_shared_titles(ready.items, report)
+    parts = ready.parts if "valid" in ready.parts else _with_valid(ready.parts, report)
+    n_cut = sum((part.history[:, : -config.history_length] > 0).any(axis=1).sum() for part in parts.values())
+    report.add("windows", f"histories cut to their {config.history_length} most recent items", n_cut)
+    _report_windows(parts, report)
     return Dataset(
-        folder.name,
-        domain_of(folder.name),
-        items,
-        parts["train"],
-        parts["valid"],
-        parts["test"],
-        report.table(),
-        ready.n_users,
-        ready.n_interactions,
+        name=name,
+        domain=domain_of(name),
+        items=ready.items,
+        train=parts["train"].recent(config.history_length),
+        valid=parts["valid"].recent(config.history_length),
+        test=parts["test"].recent(config.history_length),
+        report=report.table(),
+        counts=count_interactions(parts["train"], len(ready.items)),
+        n_users=ready.n_users,
+        n_interactions=ready.n_interactions,
     )
 
 
-def _recent(windows: Windows, length: int) -> Windows:
-    """The windows with only their `length` most recent items."""
-    return Windows(windows.user_id, windows.history[:, -length:], windows.target_idx, windows.timestamp)
+def _with_valid(parts: dict[str, Windows], report: Report) -> dict[str, Windows]:
+    """The parts with the last ninth of the training windows, by time where it is known, for validation."""
+    train = parts["train"]
+    order = (
+        np.arange(len(train))
+        if np.isnan(train.timestamp).any()
+        else np.argsort(train.timestamp, kind="stable")
+    )
+    kept, held = np.split(order, [len(train) * 8 // 9])
+    note = "no validation part is published: the last ninth of the training part, not the paper's"
+    report.add("windows", "validation windows carved from training", len(held), note)
+    return {"train": train.take(kept), "valid": train.take(held), "test": parts["test"]}
+
+
+def _report_windows(parts: dict[str, Windows], report: Report) -> None:
+    for name in ("train", "valid", "test"):
+        n_unknown = int(np.isnan(parts[name].timestamp).sum())
+        note = f"{n_unknown:,} targets of unknown time: in the order of the file" if n_unknown else ""
+        report.add("windows", name, len(parts[name]), note)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 
-from reclib.data.dataset import Dataset
+from reclib.data.dataset import Dataset, Windows
 from reclib.schema import PAD_IDX
 
 HEAD_SHARE = 0.2
@@ -15,17 +16,24 @@ HEAD_SHARE = 0.2
 def train_counts(dataset: Dataset) -> np.ndarray:
     """Training interactions of each item, (N+1,) int64; entry 0, padding, is 0.
 
-    Windows of a user overlap: each after the first adds one interaction, its target. So a user's first
-    training window counts its history and its target, a later one its target only. (A user's first window
-    is the one with the earliest target; where times are unknown, the first in the file.)
+    `count_interactions` of the training windows with their histories as the source has them, so that a
+    shorter `history_length` does not move the head.
     """
-    train = dataset.train
-    counts = np.bincount(train.target_idx, minlength=dataset.n_items + 1)
-    # NaN sorts last; a stable sort keeps the file's order among unknown times.
-    order = np.lexsort((np.arange(len(train)), train.timestamp))
-    _, first = np.unique(np.asarray(train.user_id)[order], return_index=True)
-    history = train.history[order[first]].ravel()
-    counts = counts + np.bincount(history[history != PAD_IDX], minlength=dataset.n_items + 1)
+    return dataset.counts.copy()
+
+
+def count_interactions(windows: Windows, n_items: int) -> np.ndarray:
+    """How often each item occurs among the interactions that windows are made of, (N+1,) int64.
+
+    Windows of a user overlap: each after the first adds one interaction, its target. So a user's first
+    window counts its history and its target, a later one its target only, and no interaction counts twice.
+    (A user's first window is the one with the earliest target; where times are unknown, the first in order.)
+    """
+    # NaN sorts last; a stable sort keeps the file's order among equal and unknown times.
+    order = np.argsort(windows.timestamp, kind="stable")
+    first = order[~pd.Series(windows.user_id[order]).duplicated().to_numpy()]
+    counts = np.bincount(windows.target_idx, minlength=n_items + 1)
+    counts += np.bincount(windows.history[first].ravel(), minlength=n_items + 1)
     counts[PAD_IDX] = 0
     return counts
 
@@ -38,10 +46,11 @@ def popularity_ranking(counts: np.ndarray) -> np.ndarray:
 def is_head(counts: np.ndarray, share: float = HEAD_SHARE) -> np.ndarray:
     """Whether an item is among the `share` of items with the most training interactions, (N+1,) bool.
 
-    round(share · N) items are head; ties go by item_idx; padding is not head.
+    ⌈share · N⌉ items are head; ties go by item_idx; padding is not head.
     """
+    n_head = int(np.ceil(share * (len(counts) - 1) - 1e-9))  # a product may lie a little above its integer
     flags = np.zeros(len(counts), dtype=bool)
-    flags[popularity_ranking(counts)[: round(share * (len(counts) - 1))]] = True
+    flags[popularity_ranking(counts)[:n_head]] = True
     return flags
 
 
@@ -50,6 +59,6 @@ def popularity_groups(counts: np.ndarray, edges: Sequence[int]) -> np.ndarray:
 
     A count below edges[0] is group −1, and so is padding.
     """
-    groups = np.digitize(counts, edges) - 1
+    groups = np.digitize(counts, np.asarray(edges)) - 1
     groups[PAD_IDX] = -1
     return groups

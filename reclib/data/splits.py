@@ -2,86 +2,108 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
-import pandas as pd
 
 from reclib.data.dataset import Windows
-from reclib.schema import PAD_IDX, TIMESTAMP, USER_ID, InputError
+from reclib.schema import InputError
 
 
-def sliding_windows(
-    interactions: pd.DataFrame, *, history_length: int, min_length: int
-) -> tuple[Windows, int]:
-    """Every window of `history_length` + 1 consecutive items of a user.
+class Sequences(NamedTuple):
+    """Interactions in order: the n rows of a user lie together, oldest first.
 
-    A user with fewer items, but at least `min_length`, gives one window of all of them.
-    interactions: grouped by user, oldest first, with user_id, user (a code), item_idx and timestamp.
-    Returns the windows, by user, and the number of users that were too short. Source: [MSL] §5.1.1.
+    user_id: (n,) the source's identifiers; item_idx: (n,) int32; timestamp: (n,) float64, NaN where unknown
     """
-    start, length = _runs(interactions["user"].to_numpy())
-    position = np.arange(len(interactions)) - np.repeat(start, length)
-    lengths = np.repeat(length, length)
-    is_target = (position >= np.minimum(history_length, lengths - 1)) & (lengths >= max(2, min_length))
-    windows = _windows_at(interactions, np.flatnonzero(is_target), position, history_length)
-    return windows, int((length < max(2, min_length)).sum())
+
+    user_id: np.ndarray
+    item_idx: np.ndarray
+    timestamp: np.ndarray
+
+    def where(self, keep: np.ndarray) -> Sequences:
+        """The rows where a mask is true."""
+        return Sequences(self.user_id[keep], self.item_idx[keep], self.timestamp[keep])
 
 
-def split_by_time(windows: Windows) -> tuple[Windows, Windows, Windows]:
-    """Training, validation and test windows, 8:1:1 in the order of the targets' times (stable).
+def sliding_windows(sequences: Sequences, *, length: int, min_length: int = 5) -> Windows:
+    """Every window of `length` consecutive items of a user; the last item of each is its target.
 
-    Raises InputError where a time is unknown. Source: [MSL] §5.1.1.
+    A user with n ≥ `length` items gives n − length + 1 windows, one with fewer but at least `min_length`
+    one window of all, one with fewer than that (or with a single item) none. The order is by user.
+    Source: [MSL] §5.1.1.
+    """
+    start, size, place = _runs(sequences.user_id)
+    is_target = (place >= np.minimum(length, size) - 1) & (size >= max(2, min_length))
+    return _windows_at(sequences, np.flatnonzero(is_target), start, length - 1)
+
+
+def split_by_time(
+    windows: Windows, parts: tuple[int, int, int] = (8, 1, 1)
+) -> tuple[Windows, Windows, Windows]:
+    """Training, validation and test windows: consecutive parts in the order of the targets' times (stable).
+
+    A part ends at ⌊W · (parts up to it) / (all parts)⌋, which are the published sizes of [MSL]'s sets.
+    Raises InputError where a time is unknown or a part is empty. Source: [MSL] §5.1.1.
     """
     unknown = np.isnan(windows.timestamp)
     if unknown.any():
         raise InputError(
-            f"{int(unknown.sum()):,} of {len(windows):,} targets have no timestamp, so windows cannot be split "
-            f'by time; set split="leave_one_out"'
+            f"{int(unknown.sum()):,} of {len(windows):,} targets have no timestamp, so windows cannot be "
+            f'split by time; set split="leave_one_out"'
         )
-    order = np.argsort(windows.timestamp, kind="stable")
-    first, second = len(windows) * 8 // 10, len(windows) * 9 // 10
-    train, valid, test = np.split(order, [first, second])
+    first, second, _ = np.cumsum(parts) * len(windows) // sum(parts)
+    if not 0 < first < second < len(windows):
+        raise InputError(
+            f"{len(windows)} windows are too few to split {parts}; lower history_length or min_interactions, "
+            f"or give more data"
+        )
+    train, valid, test = np.split(np.argsort(windows.timestamp, kind="stable"), [first, second])
     return windows.take(train), windows.take(valid), windows.take(test)
 
 
 def leave_one_out(
-    interactions: pd.DataFrame, *, history_length: int, min_length: int
-) -> tuple[Windows, Windows, Windows, int]:
-    """Each user's last item is the test target, the one before it the validation target.
+    sequences: Sequences, *, length: int, min_length: int = 5
+) -> tuple[Windows, Windows, Windows]:
+    """Training, validation and test windows: a user's last two items are the targets of test and validation.
 
-    Training windows slide over what is before these two (`sliding_windows` with at least two items).
-    Users with fewer than max(3, `min_length`) items give none. Returns train, valid, test and their number.
+    Training windows slide over what is before these two (`sliding_windows` from two items on).
+    A user with fewer than max(3, `min_length`) items gives none. Raises InputError where a part is empty.
     """
-    start, length = _runs(interactions["user"].to_numpy())
-    position = np.arange(len(interactions)) - np.repeat(start, length)
-    from_end = np.repeat(length, length) - position  # 1 is the last item
-    is_kept = np.repeat(length >= max(3, min_length), length)
+    start, size, place = _runs(sequences.user_id)
+    is_kept = size >= max(3, min_length)
     test, valid = (
-        _windows_at(interactions, np.flatnonzero(is_kept & (from_end == place)), position, history_length)
-        for place in (1, 2)
+        _windows_at(sequences, np.flatnonzero(is_kept & (size - place == back)), start, length - 1)
+        for back in (1, 2)
     )
-    earlier = interactions[is_kept & (from_end > 2)].reset_index(drop=True)
-    train, _ = sliding_windows(earlier, history_length=history_length, min_length=2)
-    return train, valid, test, int((length < max(3, min_length)).sum())
+    train = sliding_windows(sequences.where(is_kept & (size - place > 2)), length=length, min_length=2)
+    if not (len(train) and len(test)):
+        raise InputError(
+            f"no user has the {max(4, min_length)} interactions that leave-one-out needs; "
+            f"lower min_interactions, or give more data"
+        )
+    return train, valid, test
 
 
-def _runs(user: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Start and length of each run of equal user codes."""
-    start = np.flatnonzero(np.r_[True, user[1:] != user[:-1]]) if len(user) else np.empty(0, int)
-    return start, np.diff(np.r_[start, len(user)])
+def _runs(user_id: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For each row, the first row of its user, how many rows the user has, and the row's place among them."""
+    is_first = np.ones(len(user_id), dtype=bool)
+    is_first[1:] = user_id[1:] != user_id[:-1]
+    first = np.flatnonzero(is_first)
+    size = np.diff(first, append=len(user_id))
+    start = np.repeat(first, size)
+    return start, np.repeat(size, size), np.arange(len(user_id)) - start
 
 
-def _windows_at(
-    interactions: pd.DataFrame, target: np.ndarray, position: np.ndarray, history_length: int
-) -> Windows:
-    """Windows whose targets are the given rows; `position` is each row's place in its user's sequence."""
-    item = interactions["item_idx"].to_numpy(np.int32)
-    offset = np.arange(-history_length, 0)
-    rows = target[:, None] + offset  # (W, S)
-    is_there = position[target][:, None] + offset >= 0
-    history = np.where(is_there, item[np.maximum(rows, 0)], PAD_IDX).astype(np.int32)
+def _windows_at(sequences: Sequences, target: np.ndarray, start: np.ndarray, history_length: int) -> Windows:
+    """Windows whose targets are the given rows; one column of histories at a time bounds the memory."""
+    history = np.zeros((len(target), history_length), dtype=np.int32)
+    for back in range(1, history_length + 1):
+        row = target - back
+        is_there = row >= start[target]
+        history[is_there, -back] = sequences.item_idx[row[is_there]]
     return Windows(
-        user_id=interactions[USER_ID].to_numpy()[target],
+        user_id=sequences.user_id[target],
         history=history,
-        target_idx=item[target],
-        timestamp=interactions[TIMESTAMP].to_numpy(np.float64)[target],
+        target_idx=sequences.item_idx[target].astype(np.int32),
+        timestamp=sequences.timestamp[target].astype(np.float64),
     )

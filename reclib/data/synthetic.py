@@ -6,12 +6,64 @@ import numpy as np
 import pandas as pd
 
 from reclib.config import SyntheticConfig
-from reclib.schema import InputError
+from reclib.schema import ITEM_ID, TIMESTAMP, TITLE, USER_ID, InputError
 from reclib.seeding import numpy_generator
 
-_FIRST = ("Silver", "Hidden", "Broken", "Golden", "Silent", "Crimson", "Lost", "Winter", "Iron", "Paper")
-_SECOND = ("River", "Garden", "Harbor", "Mountain", "Letter", "Crown", "Station", "Forest", "Mirror", "Road")
-_PART = ("Return", "Secret", "Shadow", "Promise", "Voyage", "Night", "Song", "Trial", "Heir", "Storm")
+_ADJECTIVES = (
+    "Silver",
+    "Hidden",
+    "Broken",
+    "Golden",
+    "Silent",
+    "Crimson",
+    "Lost",
+    "Winter",
+    "Iron",
+    "Paper",
+    "Distant",
+    "Hollow",
+    "Burning",
+    "Quiet",
+    "Last",
+    "Little",
+)
+_NOUNS = (
+    "River",
+    "Garden",
+    "Harbor",
+    "Mountain",
+    "Letter",
+    "Crown",
+    "Station",
+    "Forest",
+    "Mirror",
+    "Road",
+    "Island",
+    "Tower",
+    "Lantern",
+    "Bridge",
+    "Orchard",
+    "Sea",
+)
+_PARTS = (
+    "Return",
+    "Secret",
+    "Shadow",
+    "Promise",
+    "Voyage",
+    "Night",
+    "Song",
+    "Trial",
+    "Heir",
+    "Storm",
+    "Escape",
+    "Daughter",
+    "Map",
+    "Winter",
+    "Oath",
+    "Stranger",
+)
+_SERIES = 4  # items of a series
 _START = 1_500_000_000  # unix seconds of the first interaction
 _DAY = 86_400
 
@@ -19,9 +71,11 @@ _DAY = 86_400
 def generate(config: SyntheticConfig, *, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Interactions (user_id, item_id, timestamp) and items (item_id, title) of a made data set.
 
-    Popularity of item r is proportional to r^(−zipf_exponent). A user's next item is, with probability
-    `learnability`, a fixed function of the last one (a random cycle through the catalogue), and otherwise
-    drawn by popularity: at 0 nothing can be learned but popularity, at 1 everything. Times increase.
+    The item of popularity rank r is drawn with a probability proportional to r^(−zipf_exponent). A user's
+    next item is, with probability `learnability`, a fixed function of the last one, and otherwise drawn so:
+    at 0 nothing can be learned but popularity, at 1 the last item decides. The function leads around cycles
+    of items of neighbouring popularity, twice as long as a mean user, so that popularity stays long-tailed
+    and few users meet an item again. Times increase.
 
     Raises InputError for sizes below 1 or a knob outside [0, 1].
     """
@@ -29,52 +83,78 @@ def generate(config: SyntheticConfig, *, seed: int) -> tuple[pd.DataFrame, pd.Da
         raise InputError(f"synthetic sizes are at least 1: {config}")
     if not (0 <= config.learnability <= 1 and 0 <= config.shared_prefix <= 1):
         raise InputError(f"learnability and shared_prefix lie in [0, 1]: {config}")
-    items = pd.DataFrame({"item_id": np.arange(1, config.n_items + 1), "title": _titles(config, seed)})
-    return _interactions(config, seed), items
+    item_id = pd.RangeIndex(1, config.n_items + 1).astype(str)
+    items = pd.DataFrame({ITEM_ID: item_id, TITLE: _titles(config, seed)})
+    rank, time, is_there = _sequences(config, numpy_generator(seed, "synthetic interactions"))
+    # Popularity must not show in the order of the catalogue, by which ties are broken.
+    item = numpy_generator(seed, "synthetic popularity").permutation(config.n_items)[rank]
+    user = np.broadcast_to(np.arange(config.n_users)[:, None], rank.shape)
+    users = pd.RangeIndex(1, config.n_users + 1).astype(str)
+    interactions = pd.DataFrame(
+        {
+            USER_ID: pd.Categorical.from_codes(user[is_there], users),
+            ITEM_ID: pd.Categorical.from_codes(item[is_there], item_id),
+            TIMESTAMP: time[is_there],
+        }
+    )
+    return interactions, items
 
 
 def _titles(config: SyntheticConfig, seed: int) -> list[str]:
-    """Distinct titles: series ("Silver River 2: Night") and single ones ("Silver River: Night").
+    """Distinct titles: "Silver Lost River 2: Night" in a series of four or more, or "Paper Road: Voyage".
 
-    A `shared_prefix` share of the items belongs to a series; words are drawn, numbers keep titles distinct.
+    A `shared_prefix` share of the items, scattered over the catalogue, belongs to series.
     """
     generator = numpy_generator(seed, "synthetic titles")
-    n_series = max(1, round(config.n_items * config.shared_prefix / 4))
-    in_series = generator.random(config.n_items) < config.shared_prefix
-    pair = np.where(
-        in_series, generator.integers(n_series, size=config.n_items), n_series + np.arange(config.n_items)
-    )
-    seen: dict[str, int] = {}
-    titles = []
-    for number, part in zip(pair, generator.integers(len(_PART), size=config.n_items), strict=True):
-        words = f"{_FIRST[number % 10]} {_SECOND[number // 10 % 10]}"
-        name = words if number < 100 else f"{words} {number // 100 + 1}"
-        title = f"{name}: {_PART[part]}"
-        seen[title] = seen.get(title, 0) + 1
-        titles.append(title if seen[title] == 1 else f"{title} {seen[title]}")
-    return titles
+    n_items, n_in_series = config.n_items, round(config.n_items * config.shared_prefix)
+    n_series = n_in_series // _SERIES
+    n_in_series = n_in_series if n_series else 0
+    place = np.arange(n_items)
+    series = np.minimum(place // _SERIES, n_series - 1)
+    name = np.where(place < n_in_series, series, n_series + place - n_in_series)
+    names = _names(name[-1] + 1, generator)[name]
+    part = np.array(_PARTS, dtype=object)[generator.integers(len(_PARTS), size=n_items)]
+    number = np.array([f" {n}" for n in place - _SERIES * series + 1], dtype=object)
+    titles = names + np.where(place < n_in_series, number, "") + ": " + part
+    return titles[generator.permutation(n_items)].tolist()
 
 
-def _interactions(config: SyntheticConfig, seed: int) -> pd.DataFrame:
-    generator = numpy_generator(seed, "synthetic interactions")
-    weight = np.arange(1, config.n_items + 1, dtype=float) ** -config.zipf_exponent
-    cumulative = np.cumsum(weight / weight.sum())
-    cycle = generator.permutation(config.n_items)
+def _names(count: int, generator: np.random.Generator) -> np.ndarray:
+    """Distinct names, (count,) objects: a noun after as many adjectives as it takes."""
+    n_words, base = 2, len(_NOUNS)
+    while base**n_words < 4 * count:
+        n_words += 1
+    code = generator.choice(base**n_words, count, replace=False)
+    names = np.array(_NOUNS, dtype=object)[code % base]
+    for _ in range(n_words - 1):
+        code //= base
+        names = np.array(_ADJECTIVES, dtype=object)[code % base] + " " + names
+    return names
+
+
+def _sequences(
+    config: SyntheticConfig, generator: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Popularity ranks from 0, times, and which of them belong to a user: (U, longest length) each."""
+    length = np.maximum(2, generator.poisson(config.mean_length, config.n_users))
+    shape = (config.n_users, int(length.max()))
+    weight = np.arange(1, config.n_items + 1, dtype=np.float64) ** -config.zipf_exponent
+    rank = generator.choice(config.n_items, shape, p=weight / weight.sum())
+    following = _cycles(config, generator)
+    is_determined = generator.random(shape) < config.learnability
+    for step in range(1, shape[1]):
+        rank[:, step] = np.where(is_determined[:, step], following[rank[:, step - 1]], rank[:, step])
+    begin = _START + generator.uniform(0, 365 * _DAY, config.n_users)
+    gap = 1 + generator.exponential(10 * _DAY, shape)
+    time = np.floor(begin[:, None] + gap.cumsum(axis=1))
+    return rank, time, np.arange(shape[1]) < length[:, None]
+
+
+def _cycles(config: SyntheticConfig, generator: np.random.Generator) -> np.ndarray:
+    """Successor of each popularity rank, (N,): random cycles within blocks of neighbouring ranks."""
     following = np.empty(config.n_items, dtype=np.int64)
-    following[cycle] = np.roll(cycle, -1)
-    lengths = np.maximum(2, generator.poisson(config.mean_length, config.n_users))
-    drawn = np.searchsorted(cumulative, generator.random((config.n_users, lengths.max())), side="right")
-    sequence = np.minimum(drawn, config.n_items - 1)
-    is_learnable = generator.random(sequence.shape) < config.learnability
-    for step in range(1, sequence.shape[1]):
-        sequence[:, step] = np.where(
-            is_learnable[:, step], following[sequence[:, step - 1]], sequence[:, step]
-        )
-    is_there = np.arange(sequence.shape[1]) < lengths[:, None]
-    gaps = generator.exponential(10 * _DAY, sequence.shape)
-    begin = generator.uniform(0, 365 * _DAY, config.n_users)
-    time = np.floor(_START + begin[:, None] + np.cumsum(gaps, axis=1))
-    user = np.broadcast_to(np.arange(1, config.n_users + 1)[:, None], sequence.shape)
-    return pd.DataFrame(
-        {"user_id": user[is_there], "item_id": sequence[is_there] + 1, "timestamp": time[is_there]}
-    )
+    n_blocks = max(1, config.n_items // (2 * config.mean_length))
+    for block in np.array_split(np.arange(config.n_items), n_blocks):
+        cycle = generator.permutation(block)
+        following[cycle] = np.roll(cycle, -1)
+    return following

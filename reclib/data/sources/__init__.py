@@ -6,19 +6,22 @@ from pathlib import Path
 
 import pandas as pd
 
+from reclib.data.dataset import Report
+from reclib.data.sources import amazon, movielens, normalized, recbole
 from reclib.schema import InputError
 
 
-def read(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+def read(folder: Path, report: Report) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Interactions (user_id, item_id, timestamp, maybe rating) and items (item_id, title, …) of a folder.
 
     The format is found from the names of its files. Raises InputError where none is known.
     """
-    from reclib.data.sources import amazon, movielens, normalized, recbole
-
     for reader in (recbole, normalized, movielens, amazon):
         if reader.recognises(folder):
-            return reader.read(folder)
+            interactions, items = reader.read(folder, report)
+            report.add("source", "interactions read", len(interactions))
+            report.add("source", "items read", len(items))
+            return interactions, items
     found = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
     raise InputError(
         f"{folder}: no known format; it holds {found}. Known are *.inter and *.item, items.csv and "

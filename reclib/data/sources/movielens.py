@@ -4,66 +4,70 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pandas as pd
 
+from reclib.data.dataset import Report
 from reclib.data.preprocess import undo_article
-from reclib.data.sources.tables import find, numbers, read_text_table, unique_items
-from reclib.schema import InputError
+from reclib.data.sources.tables import find, read_interactions, read_texts, unique_items
+from reclib.schema import ITEM_ID, RATING, TIMESTAMP, TITLE, USER_ID, InputError
 
-_RATINGS = ["user_id", "item_id", "rating", "timestamp"]
+_RATINGS = [USER_ID, ITEM_ID, RATING, TIMESTAMP]
+_FILMS = [ITEM_ID, TITLE, "category"]
+_GENRES = [f"genre {number}" for number in range(19)]
+_BARE: dict[str, Any] = {"header": None, "quoting": csv.QUOTE_NONE}
+
+
+class _Release(NamedTuple):
+    """How the two files of a release are written."""
+
+    ratings: str
+    films: str
+    ratings_format: dict[str, Any]
+    films_format: dict[str, Any]
+
+
+_RELEASES = (
+    _Release(
+        "u.data",
+        "u.item",
+        {"separator": "\t", **_BARE},
+        {"separator": "|", "names": [ITEM_ID, TITLE, "release", "video", "link", *_GENRES], **_BARE},
+    ),
+    _Release("ratings.dat", "movies.dat", {"separator": "::", **_BARE}, {"separator": "::", **_BARE}),
+    _Release("ratings.csv", "movies.csv", {"header": 0}, {"header": 0}),
+)
 
 
 def recognises(folder: Path) -> bool:
     """Whether the folder holds ratings of one of the releases."""
-    return any(find(folder, name) for name in ("u.data", "ratings.dat", "ratings.csv"))
+    return any(find(folder, release.ratings) for release in _RELEASES)
 
 
-def read(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Interactions with ratings, and films; a title's article is put back in front.
+def read(folder: Path, report: Report) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Interactions with ratings, and films; a title's articles are put back in front.
 
-    Raises InputError for a missing film file, or a rating or time that is no number.
+    Raises InputError for a missing film file, a film that stands twice, a rating or time that is no number.
     """
-    if path := find(folder, "u.data"):
-        ratings = read_text_table(path, separator="\t", names=_RATINGS, encoding="latin-1")
-        items = _films(folder, "u.item", separator="|", genres=None)
-    elif path := find(folder, "ratings.dat"):
-        ratings = _double_colon(path, _RATINGS)
-        items = _films(folder, "movies.dat", separator="::", genres=2)
-    else:
-        path = find(folder, "ratings.csv") or folder / "ratings.csv"
-        ratings = read_text_table(path, names=_RATINGS, header=0)
-        items = _films(folder, "movies.csv", separator=",", genres=2)
-    values = {name: numbers(ratings, name, path) for name in ("timestamp", "rating")}
-    return ratings[["user_id", "item_id"]].assign(**values), items
-
-
-def _films(folder: Path, stem: str, *, separator: str, genres: int | None) -> pd.DataFrame:
-    path = find(folder, stem)
-    if path is None:
-        raise InputError(f"{folder} holds ratings and no {stem}; take it from the same release")
-    if separator == "::":
-        table = _double_colon(path, ["item_id", "title", "category"])
-    elif separator == "|":
-        options = {"header": None, "encoding": "latin-1", "quoting": csv.QUOTE_NONE}
-        table = read_text_table(path, separator="|", **options).rename(columns={0: "item_id", 1: "title"})
-    else:
-        table = read_text_table(path, names=["item_id", "title", "category"], header=0)
-    items = table[["item_id", "title", *(["category"] if genres else [])]].copy()
-    items["title"] = items["title"].str.strip().map(undo_article)
-    return unique_items(items, path)
-
-
-def _double_colon(path: Path, names: list[str]) -> pd.DataFrame:
-    """A file with "::" between its fields, which pandas' fast parser does not know."""
-    lines = read_text_table(
-        path, separator="\x01", names=["line"], header=None, encoding="latin-1", quoting=csv.QUOTE_NONE
-    )["line"]
-    fields = lines.str.split("::", expand=True)
-    short = fields.isna().any(axis=1)
-    if fields.shape[1] != len(names) or short.any():
-        row = int(short.to_numpy().argmax())
+    release = next(release for release in _RELEASES if find(folder, release.ratings))
+    ratings, films = find(folder, release.ratings), find(folder, release.films)
+    if ratings is None or films is None:
         raise InputError(
-            f"{path}: line {row + 1} has not {len(names)} fields: {lines.iloc[row]!r}; correct it"
+            f"{folder} holds {release.ratings} and no {release.films}; take it from the same release"
         )
-    return fields.set_axis(names, axis=1)
+    interactions = read_interactions(ratings, names=_RATINGS, **release.ratings_format)
+    items = _films(films, {"names": _FILMS} | release.films_format)
+    columns = [ITEM_ID, TITLE, *(["category"] if "category" in items else [])]
+    items = items[columns].assign(**{TITLE: items[TITLE].str.strip().map(undo_article)})
+    return interactions, unique_items(items, films)
+
+
+def _films(path: Path, options: dict[str, Any]) -> pd.DataFrame:
+    """The films of any release: those of 100K and 1M are Latin-1, later ones UTF-8, and none says which."""
+    try:
+        return read_texts(path, **options)
+    except InputError as error:
+        if not isinstance(error.__cause__, UnicodeDecodeError):
+            raise
+        return read_texts(path, encoding="latin-1", **options)

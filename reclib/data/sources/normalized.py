@@ -1,8 +1,9 @@
 """Normalised CSV: items, interactions and, where the source has them, ready windows.
 
-`items.csv` (item_id, title, …), `interactions.csv` (user_id, item_id, timestamp where there is one; rows of a
-user oldest first) and `sequences_{train,valid,test}.csv` (user_id, history as item ids separated by blanks,
-target, timestamp of the target); each may be gzip-compressed. An empty timestamp means unknown.
+`items.csv` (item_id, title, …), `interactions.csv` (user_id, item_id, timestamp and rating where there are;
+rows of a user oldest first) and `sequences_{train,valid,test}.csv` (user_id, history as item ids separated by
+blanks, target, timestamp of the target); each may be gzip-compressed. An empty timestamp means unknown.
+Titles are taken verbatim, HTML entities included: so have the released windows and the papers' token counts.
 """
 
 from __future__ import annotations
@@ -13,9 +14,17 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from reclib.data.dataset import Windows
-from reclib.data.sources.tables import find, numbers, read_text_table, require, unique_items
-from reclib.schema import InputError
+from reclib.data.dataset import Report, Windows
+from reclib.data.sources.tables import (
+    find,
+    ids,
+    numbers,
+    read_interactions,
+    read_texts,
+    require,
+    unique_items,
+)
+from reclib.schema import HISTORY, ITEM_ID, ITEM_IDX, TARGET, TIMESTAMP, TITLE, USER_ID, InputError
 
 _PARTS = ("train", "valid", "test")
 
@@ -39,16 +48,12 @@ def has_windows(folder: Path) -> bool:
     return all(find(folder, f"sequences_{part}.csv") for part in ("train", "test"))
 
 
-def read(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Interactions and items. Raises InputError for a missing column or a value that is no number."""
-    path = _path(folder, "interactions.csv")
-    table = read_text_table(path)
-    require(table, ["user_id", "item_id"], path)
-    interactions = table[["user_id", "item_id"]].copy()
-    has_time = "timestamp" in table
-    interactions["timestamp"] = numbers(table, "timestamp", path, may_be_empty=True) if has_time else np.nan
-    if "rating" in table:
-        interactions["rating"] = numbers(table, "rating", path)
+def read(folder: Path, report: Report) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Interactions and items.
+
+    Raises InputError for a missing file or column, an item_id that stands twice, a value that is no number.
+    """
+    interactions = read_interactions(_path(folder, "interactions.csv"), time_may_be_empty=True)
     return interactions, _items(folder)
 
 
@@ -58,49 +63,56 @@ def read_windows(folder: Path) -> Ready:
     Raises InputError for a missing file or column, an item that is not in the catalogue, an empty history.
     """
     items = _items(folder)
-    items.index = pd.RangeIndex(1, len(items) + 1, name="item_idx")
-    place = pd.Series(items.index, index=items["item_id"])
+    items.index = pd.RangeIndex(1, len(items) + 1, name=ITEM_IDX)
     paths = {part: find(folder, f"sequences_{part}.csv") for part in _PARTS}
-    parts = {part: _windows(path, place) for part, path in paths.items() if path is not None}
-    interactions, _ = read(folder)
-    return Ready(items, parts, interactions["user_id"].nunique(), len(interactions))
+    parts = {part: _windows(path, items) for part, path in paths.items() if path is not None}
+    interactions = read_interactions(_path(folder, "interactions.csv"), time_may_be_empty=True)
+    users = [
+        interactions[USER_ID].cat.categories.to_numpy(object),
+        *(part.user_id for part in parts.values()),
+    ]
+    return Ready(items, parts, len(pd.unique(np.concatenate(users))), len(interactions))
 
 
 def _items(folder: Path) -> pd.DataFrame:
     path = _path(folder, "items.csv")
-    items = read_text_table(path)
-    require(items, ["item_id", "title"], path)
+    items = read_texts(path)
+    require(items, [ITEM_ID, TITLE], path)
     return unique_items(items, path)
 
 
-def _windows(path: Path, place: pd.Series) -> Windows:
-    table = read_text_table(path)
-    require(table, ["user_id", "history", "target"], path)
-    ids = table["history"].str.split()
-    lengths = ids.str.len().to_numpy()
+def _windows(path: Path, items: pd.DataFrame) -> Windows:
+    table = read_texts(path)
+    require(table, [USER_ID, HISTORY, TARGET], path)
+    place = pd.Index(items[ITEM_ID])
+    lengths = table[HISTORY].str.count(r"\S+").to_numpy(np.int64)
     if not lengths.all():
         raise InputError(f"{path}: row {int(lengths.argmin()) + 1} has an empty history; drop the row")
     history = np.zeros((len(table), lengths.max()), dtype=np.int32)
     is_there = np.arange(history.shape[1]) >= (lengths.max() - lengths)[:, None]
-    history[is_there] = _item_idx(ids.explode(), place, path)
-    has_time = "timestamp" in table
+    row = np.repeat(np.arange(len(table)), lengths)
+    history[is_there] = _item_idx(" ".join(table[HISTORY]).split(), row, place, path)
+    target = _item_idx(table[TARGET], np.arange(len(table)), place, path)
     time = (
-        numbers(table, "timestamp", path, may_be_empty=True) if has_time else pd.Series(np.nan, table.index)
+        numbers(table[TIMESTAMP], path, may_be_empty=True).to_numpy()
+        if TIMESTAMP in table
+        else np.full(len(table), np.nan)
     )
-    target = _item_idx(table["target"], place, path)
-    return Windows(table["user_id"].to_numpy(), history, target, time.to_numpy(np.float64))
+    return Windows(ids(table[USER_ID], path).to_numpy(object), history, target, time)
 
 
-def _item_idx(ids: pd.Series, place: pd.Series, path: Path) -> np.ndarray:
-    found = ids.map(place)
-    unknown = found.isna()
-    if unknown.any():
-        row = int(unknown.to_numpy().argmax())
+def _item_idx(item_ids: list[str] | pd.Series, row: np.ndarray, place: pd.Index, path: Path) -> np.ndarray:
+    """item_idx of item ids; `row` is each one's row in the file."""
+    values = pd.Series(item_ids, dtype=place.dtype)
+    codes, distinct = pd.factorize(values)
+    found = place.get_indexer(distinct)[codes] + 1
+    if (found == 0).any():
+        bad = int((found == 0).argmax())
         raise InputError(
-            f"{path}: row {int(ids.index[row]) + 1}: item {ids.iloc[row]!r} is not in the items file; add it there "
+            f"{path}: row {row[bad] + 1}: item {values.iloc[bad]!r} is not in the items file; add it there "
             f"or drop the row"
         )
-    return found.to_numpy(np.int32)
+    return found.astype(np.int32)
 
 
 def _path(folder: Path, stem: str) -> Path:
