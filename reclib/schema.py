@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from numbers import Real
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
 PAD_IDX = 0  # item_idx of padding; items are 1…N
@@ -35,60 +37,68 @@ def check(table: pd.DataFrame, columns: Mapping[str, str], *, source: str) -> pd
     """The table itself, once its columns are there and of the right kind.
 
     columns: name → kind, one of "int", "float" (integers pass), "string", "bool", "any"; a kind that ends
-    in "?" may have missing values, "any" may always. `source` names the table in errors.
+    in "?" may have missing values, "any" may always. A number written as text is text. `source` names the
+    table in errors.
 
     Raises InputError naming the source, the column, the first bad row (counted from 1) and its value.
     """
     missing = [name for name in columns if name not in table.columns]
     if missing:
         there = ", ".join(map(str, table.columns)) or "none"
-        raise InputError(f"{source}: no column {', '.join(missing)}; the columns are {there}")
+        raise InputError(
+            f"{source}: no column {', '.join(missing)}; the columns are {there}: add or rename it there"
+        )
     for name, kind in columns.items():
         _check_column(table[name], kind, source)
     return table
+
+
+_KINDS = {"int": "a whole number", "float": "a number", "string": "text", "bool": "true or false"}
 
 
 def _check_column(column: pd.Series, kind: str, source: str) -> None:
     base = kind.removesuffix("?")
     if base == "any":
         return
-    absent = column.isna()
-    if absent.any() and base == kind:
+    is_absent = column.isna().to_numpy(dtype=bool)
+    if is_absent.any() and base == kind:
+        row = int(is_absent.argmax()) + 1
+        raise InputError(f"{source}: column {column.name} is empty in row {row}; fill it in or drop the row")
+    is_bad = _is_bad(column, base) & ~is_absent
+    if is_bad.any():
+        row = int(is_bad.argmax())
         raise InputError(
-            f"{source}: column {column.name} is empty in row {_first(absent)}; fill it in or drop the row"
+            f"{source}: column {column.name}, row {row + 1}: {column.iloc[row]!r} is not {_KINDS[base]}; "
+            f"correct it there or drop the row"
         )
-    bad = _is_bad(column[~absent], base)
-    if bad.any():
-        row = column[~absent].index.get_indexer_for(bad.index[bad])[0]
-        value = column[~absent].iloc[row]
-        place = int((~absent).to_numpy().nonzero()[0][row]) + 1
-        raise InputError(f"{source}: column {column.name}, row {place}: {value!r} is not {_KINDS[base]}")
 
 
-_KINDS = {"int": "a whole number", "float": "a number", "string": "text", "bool": "true or false"}
-
-
-def _is_bad(values: pd.Series, kind: str) -> pd.Series:
-    """Which values are not of the kind; whole columns of the right dtype are passed without a look."""
-    import pandas as pd
+def _is_bad(column: pd.Series, kind: str) -> np.ndarray:
+    """Which values are not of the kind; columns whose dtype says it all are passed without a look."""
+    import numpy as np
     from pandas.api import types
 
-    none = pd.Series(False, index=values.index)
-    if kind == "bool":
-        return none if types.is_bool_dtype(values) else values.map(lambda value: not isinstance(value, bool))
-    if kind == "string":
-        if types.is_string_dtype(values) and not types.is_object_dtype(values):
-            return none
-        return values.map(lambda value: not isinstance(value, str)).astype(bool)
-    if types.is_bool_dtype(values):
-        return ~none
-    numbers = pd.to_numeric(values, errors="coerce")
-    if kind == "int" and not types.is_integer_dtype(values):
-        return numbers.isna() | (numbers % 1 != 0)
-    if types.is_numeric_dtype(values):
-        return none
-    return values.map(lambda value: isinstance(value, str)).astype(bool) | numbers.isna()
+    of_kind = {"int": types.is_integer_dtype, "bool": types.is_bool_dtype, "string": _is_text_dtype}
+    if kind in of_kind and of_kind[kind](column):
+        return np.zeros(len(column), dtype=bool)
+    is_number = types.is_numeric_dtype(column) and not types.is_bool_dtype(column)
+    if kind == "float" and is_number:
+        return np.zeros(len(column), dtype=bool)
+    if kind == "int" and is_number:
+        values = column.to_numpy(dtype=np.float64, na_value=np.nan)
+        return ~np.isfinite(values) | (values != np.floor(values))
+    return np.array([not _is_of_kind(value, kind) for value in column], dtype=bool)
 
 
-def _first(flags: pd.Series) -> int:
-    return int(flags.to_numpy().argmax()) + 1
+def _is_text_dtype(column: pd.Series) -> bool:
+    from pandas.api import types
+
+    return types.is_string_dtype(column.dtype) and not types.is_object_dtype(column.dtype)
+
+
+def _is_of_kind(value: object, kind: str) -> bool:
+    if kind in ("bool", "string"):
+        return isinstance(value, bool if kind == "bool" else str)
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return False
+    return kind == "float" or float(value).is_integer()
