@@ -10,7 +10,7 @@ from typing import Any
 import nbformat
 import pytest
 
-from reclib import notebook_files, runner
+from reclib import notebook_files, paths, runner
 from reclib.board import LastLine
 from reclib.notebook_files import NotebookFile
 from reclib.schema import InputError
@@ -117,10 +117,11 @@ def test_an_executed_copy_is_kept_and_the_source_left_alone(tmp_path: Path, cach
 
 
 def test_the_kernel_is_this_interpreter_in_the_root_of_the_project(tmp_path: Path, cache: Path) -> None:
-    cell = "import sys, reclib, os\nprint(sys.executable, os.environ['RECLIB_RUN_STARTED'] > '1')"
+    cell = "import sys, reclib, os\nprint(sys.prefix, os.environ['RECLIB_RUN_STARTED'] > '1', os.getcwd())"
     notebook = write(tmp_path, "01_a", PARAMETERS, cell)
     (outcome,), _ = run(notebook)
-    assert nbformat.read(outcome.copy, as_version=4).cells[-1].outputs[0].text == f"{sys.executable} True\n"
+    said = nbformat.read(outcome.copy, as_version=4).cells[-1].outputs[0].text
+    assert said == f"{Path(sys.prefix).resolve()} True {paths.root()}\n"
 
 
 def test_the_first_failure_stops_and_is_named_with_its_error(tmp_path: Path, cache: Path) -> None:
