@@ -55,7 +55,7 @@ def _interactions(path: Path) -> pd.DataFrame:
             seconds, stars = float(time) / per_second, float(rating)
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(_complaint(path, line, record, names)) from error
-        if not (user and item and math.isfinite(seconds) and math.isfinite(stars)):
+        if not (_is_id(user) and _is_id(item) and math.isfinite(seconds) and math.isfinite(stars)):
             raise InputError(_complaint(path, line, record, names))
         user_code.append(users.setdefault(user, len(users)))
         item_code.append(items.setdefault(item, len(items)))
@@ -77,6 +77,10 @@ def _categories(codes: array[int], names: dict[str, int]) -> pd.Categorical:
     return pd.Categorical.from_codes(np.frombuffer(codes, np.int64), pd.Index(list(names)).astype(str))
 
 
+def _is_id(value: Any) -> bool:
+    return isinstance(value, str) and value != ""
+
+
 def _complaint(path: Path, line: int, record: dict[str, Any], names: tuple[str, ...]) -> str:
     found = ", ".join(f"{name} {record[name]!r}" if name in record else f"no {name}" for name in names)
     return f"{path}: line {line} has {found}; it needs two ids and two finite numbers: correct or drop it"
@@ -87,7 +91,7 @@ def _items(path: Path, report: Report) -> pd.DataFrame:
     n_repeated = n_scripts = 0
     for line, record in _records(path):
         item = record.get("parent_asin") or record.get("asin")
-        if not item:
+        if not _is_id(item):
             raise InputError(f"{path}: line {line} has neither parent_asin nor asin; drop the line")
         if item in products:
             n_repeated += 1

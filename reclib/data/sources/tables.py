@@ -45,7 +45,7 @@ def read_interactions(
     Raises InputError for a missing column, an empty id, or a time or rating that is no finite number.
     """
     options |= {"separator": separator, "na_values": {time: [""], RATING: [""]}}
-    table = _read(path, dtype={user: "category", item: "category"}, **options)
+    table = _read(path, dtype={user: str, item: str}, **options)
     require(table, [user, item], path)
     interactions = pd.DataFrame({USER_ID: ids(table[user], path), ITEM_ID: ids(table[item], path)})
     interactions[TIMESTAMP] = (
