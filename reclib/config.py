@@ -6,11 +6,12 @@ import dataclasses
 import difflib
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
+from math import isfinite
 from typing import Any, Literal, TypeVar
 
-from reclib.schema import InputError
+from reclib.schema import InputError, settle
 
 C = TypeVar("C")
 
@@ -31,6 +32,11 @@ class SyntheticConfig:
     learnability: float = 0.8
     zipf_exponent: float = 1.0
     shared_prefix: float = 0.5
+
+    def __post_init__(self) -> None:
+        sizes = ("n_users", "n_items", "mean_length")
+        shares = ("learnability", "shared_prefix")
+        settle(self, "synthetic", positive=sizes, not_negative=("zipf_exponent",), share=shares)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +62,9 @@ class DataConfig:
     max_title_characters: int | None = 300
     synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
 
+    def __post_init__(self) -> None:
+        settle(self, "data", positive=("history_length", "min_interactions", "max_title_characters"))
+
 
 @dataclass(frozen=True, kw_only=True)
 class LMConfig:
@@ -63,7 +72,7 @@ class LMConfig:
 
     name: an asset, "random" (two layers, vocabulary from the titles) or a folder in Hugging Face format
     lora_*: rank r, scale α, dropout, and the names of the layers that are adapted
-    dtype: of the frozen weights; the adapter is float32
+    dtype: of the frozen weights; the adapter is at least float32
     """
 
     name: str = "smollm2-135m-instruct"
@@ -71,7 +80,10 @@ class LMConfig:
     lora_alpha: int = 16
     lora_dropout: float = 0.05
     lora_targets: tuple[str, ...] = ("q_proj", "v_proj")
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: Literal["float32", "bfloat16", "float64"] = "float32"
+
+    def __post_init__(self) -> None:
+        settle(self, "lm", positive=("lora_rank", "lora_alpha"), share=("lora_dropout",))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +109,10 @@ class ObjectiveConfig:
     alpha: bool = False
     reduction: Literal["unforced", "tokens", "samples"] = "unforced"
 
+    def __post_init__(self) -> None:
+        positive = ("temperature", "target_probability", "temperature_low", "temperature_high")
+        settle(self, "objective", positive=positive, share=("target_probability", "smoothing"))
+
 
 @dataclass(frozen=True, kw_only=True)
 class TuneConfig:
@@ -121,22 +137,31 @@ class TuneConfig:
     trace_every: int = 1
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
 
+    def __post_init__(self) -> None:
+        counts = ("n_windows", "epochs", "batch_size", "micro_batch_size")
+        every = ("max_tokens", "save_every", "trace_every")
+        not_negative = ("learning_rate", "warmup_steps", "weight_decay")
+        settle(self, "tune", positive=counts + every, not_negative=not_negative)
+
 
 @dataclass(frozen=True, kw_only=True)
 class DecodingConfig:
     """How a list of items is made.
 
-    protocol: "exact_top_k" (by P_valid, certified) or "constrained_beam"
+    protocol: "exact_top_k" (by P_valid, certified) or "constrained_beam"; decoding knows which there are
     scoring: of beams: "valid" tokens only, or the "full" vocabulary as transformers does
     length_penalty: exponent of the generated length that "full" scores are divided by
     """
 
-    protocol: Literal["exact_top_k", "constrained_beam"] = "exact_top_k"
+    protocol: str = "exact_top_k"
     scoring: Literal["valid", "full"] = "valid"
     top_k: int = 10
     num_beams: int = 10
     length_penalty: float = 1.0
     users_per_batch: int = 8
+
+    def __post_init__(self) -> None:
+        settle(self, "decoding", positive=("top_k", "num_beams", "users_per_batch"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,6 +176,9 @@ class EvaluationConfig:
     n_windows: int = 256
     bootstrap: int = 1000
 
+    def __post_init__(self) -> None:
+        settle(self, "evaluation", positive=("cutoffs", "n_windows", "bootstrap"))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
@@ -163,6 +191,11 @@ class Profile:
     decoding: DecodingConfig
     evaluation: EvaluationConfig
     seeds: tuple[int, ...] = (0,)
+
+    def __post_init__(self) -> None:
+        settle(self, "profile")
+        if not self.seeds:
+            raise InputError("profile.seeds is empty: name at least one seed")
 
 
 SMOKE = Profile(
@@ -192,6 +225,7 @@ PAPER = Profile(
         source="msl_office",  # [MSL] Table 4; msl_book and msl_toy by override
         history_length=10,  # [MSL] §5.1.1: windows of 11, the last item is the target
         min_interactions=5,  # [MSL] §5.1.1: 5-core
+        min_rating=None,  # [MSL] §5.1.1: none is dropped
         split="windows",  # [MSL] §5.1.1: 8:1:1 by time
         empty_title="keep",  # released data
         max_title_characters=None,  # released data
@@ -215,11 +249,25 @@ PAPER = Profile(
         max_tokens=512,  # released code
         save_every=78,  # ours: once an epoch
         trace_every=4,  # ours
+        objective=ObjectiveConfig(
+            name="lml",  # ours: a notebook names the objective of each run
+            temperature=1.0,  # [MSL] Eq. (5); a notebook sets others
+            adaptive=False,  # ours: a notebook switches ATS on
+            target_probability=0.25,  # [MSL] §5.1.3
+            scope="first_decision",  # ours: the released code's first positions, forced ones left out
+            temperature_low=1.5,  # released code
+            temperature_high=5.0,  # released code
+            smoothing=0.05,  # released code
+            alpha=False,  # [MSL] §5.3: an ablation
+            reduction="unforced",  # released code: forced positions are dropped
+        ),
     ),
     decoding=DecodingConfig(
         protocol="exact_top_k",  # ours: the limit of [MSL] §5.1.3's beam search, as Lemma 1 assumes
+        scoring="valid",  # [MSL] Lemma 1
         top_k=10,  # [MSL] §5.1.3
         num_beams=10,  # [MSL] §5.1.3
+        length_penalty=1.0,  # released code: the default of transformers
         users_per_batch=32,  # ours
     ),
     evaluation=EvaluationConfig(
@@ -241,8 +289,12 @@ def profile(name: str) -> Profile:
 
 
 def canonical_json(value: Any) -> str:
-    """JSON of a configuration with sorted keys and no blanks; a class's name travels with its fields."""
-    return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    """JSON of a configuration with sorted keys and no blanks; a class's name travels with its fields.
+
+    Equal configurations give equal text on every machine. Raises InputError for a value that is neither a
+    dataclass, a mapping, a sequence, text, a finite number, a truth value nor None.
+    """
+    return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"))
 
 
 def config_hash(value: Any) -> str:
@@ -258,7 +310,7 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(each) for each in value]
-    if value is None or isinstance(value, str | int | float):
+    if value is None or isinstance(value, str | int) or (isinstance(value, float) and isfinite(value)):
         return value
     raise InputError(f"a configuration cannot hold a {type(value).__name__}: {value!r}")
 
@@ -266,39 +318,29 @@ def _plain(value: Any) -> Any:
 def override(config: C, **changes: Any) -> C:
     """A copy with some fields changed, by dotted name: `override(profile, **{"tune.epochs": 2})`.
 
-    A text is read as the field's type; Raises InputError for an unknown name, with the nearest ones, and
-    for a text that is not of the type.
+    Raises InputError for an unknown name, with those near it, and for a value that the field cannot have.
     """
     for name, value in changes.items():
-        config = _override(config, name.split("."), value, name)
+        known = list(_names(config))
+        if name not in known:
+            last = name.rpartition(".")[2]
+            near = [each for each in known if each.rpartition(".")[2] == last]
+            near = near or difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+            near = near or [each for each in known if "." not in each]
+            raise InputError(f"no setting {name!r}; near it: {', '.join(near)}")
+        config = _replaced(config, name.split("."), value)
     return config
 
 
-def _override(config: Any, keys: list[str], value: Any, name: str) -> Any:
-    known = [each.name for each in fields(config)] if is_dataclass(config) else []
-    if keys[0] not in known:
-        near = difflib.get_close_matches(keys[0], known, n=3, cutoff=0.4) or known
-        raise InputError(f"no setting {name!r}; near it: {', '.join(near) or 'none'}")
-    current = getattr(config, keys[0])
-    new = _override(current, keys[1:], value, name) if len(keys) > 1 else _like(current, value, name)
-    return dataclasses.replace(config, **{keys[0]: new})
+def _names(config: Any, prefix: str = "") -> Iterator[str]:
+    for each in fields(config):
+        yield prefix + each.name
+        value = getattr(config, each.name)
+        if is_dataclass(value):
+            yield from _names(value, f"{prefix}{each.name}.")
 
 
-def _like(current: Any, value: Any, name: str) -> Any:
-    """The value, read as the type of the current one where it is text."""
-    if is_dataclass(current) and type(value) is not type(current):
-        raise InputError(f"{name} is a group of settings: name one of them, {name}.{fields(current)[0].name}")
-    if isinstance(current, tuple) and isinstance(value, list):
-        return tuple(value)
-    if not isinstance(value, str) or isinstance(current, str):
-        return value
-    try:
-        read = json.loads(value)
-    except json.JSONDecodeError:
-        read = value
-    fits = isinstance(read, int | float) if isinstance(current, float) else isinstance(read, type(current))
-    if isinstance(current, tuple) and isinstance(read, list):
-        return tuple(read)
-    if current is not None and (not fits or isinstance(read, bool) != isinstance(current, bool)):
-        raise InputError(f"{name} is {current!r}: {value!r} is not a {type(current).__name__}")
-    return read
+def _replaced(config: Any, keys: list[str], value: Any) -> Any:
+    if len(keys) > 1:
+        value = _replaced(getattr(config, keys[0]), keys[1:], value)
+    return dataclasses.replace(config, **{keys[0]: value})

@@ -1,10 +1,13 @@
-"""Names of columns, and checks of tables where they enter."""
+"""Names of columns, and checks of tables and settings where they enter."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from numbers import Real
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from math import isfinite
+from numbers import Integral, Real
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 if TYPE_CHECKING:
     import numpy as np
@@ -102,3 +105,62 @@ def _is_of_kind(value: object, kind: str) -> bool:
     if not isinstance(value, Real) or isinstance(value, bool):
         return False
     return kind == "float" or float(value).is_integer()
+
+
+def settle(
+    config: Any,
+    label: str,
+    *,
+    positive: tuple[str, ...] = (),
+    not_negative: tuple[str, ...] = (),
+    share: tuple[str, ...] = (),
+) -> None:
+    """Check the fields of a frozen dataclass against their types and ranges, from its `__post_init__`.
+
+    1 for a float becomes 1.0 and a list a tuple, so that equal settings have equal hashes. `label` names the
+    group in errors. Fields named in `positive` are above 0, in `not_negative` at least 0, in `share` from 0
+    to 1: each entry of a tuple, and a value that may be None where it is not.
+
+    Raises InputError naming the field, its value and what it may be.
+    """
+    hints = get_type_hints(type(config))
+    for each in fields(config):
+        value = _settled(getattr(config, each.name), hints[each.name], f"{label}.{each.name}")
+        object.__setattr__(config, each.name, value)
+    rules: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
+        (positive, lambda value: value > 0, "above 0"),
+        (not_negative, lambda value: value >= 0, "at least 0"),
+        (share, lambda value: 0 <= value <= 1, "between 0 and 1"),
+    )
+    for names, is_met, must in rules:
+        for name in names:
+            value = getattr(config, name)
+            values = value if isinstance(value, tuple) else () if value is None else (value,)
+            if not all(map(is_met, values)):
+                raise InputError(f"{label}.{name} is {value!r}: it must be {must}")
+
+
+def _settled(value: Any, hint: Any, name: str) -> Any:
+    """The value as the hinted type holds it."""
+    if get_origin(hint) is UnionType:  # "float | None"
+        return None if value is None else _settled(value, get_args(hint)[0], name)
+    if get_origin(hint) is Literal:
+        if value not in get_args(hint):
+            raise InputError(f"{name} is {value!r}: choose one of {', '.join(get_args(hint))}")
+        return value
+    if get_origin(hint) is tuple and isinstance(value, tuple | list):
+        return tuple(_settled(each, get_args(hint)[0], name) for each in value)
+    if hint is int and isinstance(value, Integral) and not isinstance(value, bool):
+        return int(value)
+    if hint is float and isinstance(value, Real) and not isinstance(value, bool) and isfinite(value):
+        return float(value)
+    if hint in (int, float) or get_origin(hint) is tuple or not isinstance(value, hint):
+        raise InputError(f"{name} is {value!r}: it must be {_WORDS.get(hint, _kind(hint))}")
+    return value
+
+
+_WORDS = {int: "a whole number", float: "a finite number", str: "text", bool: "True or False"}
+
+
+def _kind(hint: Any) -> str:
+    return "a list" if get_origin(hint) is tuple else f"a {hint.__name__}"
