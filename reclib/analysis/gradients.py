@@ -39,9 +39,9 @@ def part_gradient_norms(hidden: Tensor, lm: CausalLM, batch: TargetBatch) -> dic
     item_gradient = torch.autograd.grad(item, weights)
     valid_gradient = [whole - part for whole, part in zip(full_gradient, item_gradient, strict=True)]
     return {
-        "lml": float(full),
-        "lml_valid": float(full - item),
-        "lml_item": float(item),
+        "lml": full.item(),
+        "lml_valid": (full - item).item(),
+        "lml_item": item.item(),
         "gradient_lml": _norm(full_gradient),
         "gradient_lml_valid": _norm(valid_gradient),
         "gradient_lml_item": _norm(item_gradient),

@@ -82,6 +82,10 @@ class Workbench:
         self._adapter = wanted
         return self.lm.eval()
 
+    def reset_adapter(self) -> None:
+        """Forget which adapter is loaded, after its weights were changed by hand."""
+        self._adapter = None
+
     def fresh_lm(self, *, seed: int) -> CausalLM:
         """The LM with new LoRA weights drawn from `seed`, ready to be trained."""
         base = load_lm(self.lm_config, seed=DATA_SEED, titles=self.dataset.titles)
