@@ -36,8 +36,11 @@ def load_state(path: Path) -> dict[str, Any]:
 
 
 def mark_complete(checkpoint: Path) -> None:
-    """State that every file of a checkpoint is written; called last."""
+    """State that every file of a checkpoint is written, and only then remove the checkpoints before it."""
     (checkpoint / COMPLETE_FILE).touch()
+    for other in checkpoint.parent.glob("checkpoint-*"):
+        if other != checkpoint:
+            shutil.rmtree(other)
 
 
 def latest_checkpoint(folder: Path) -> Path | None:

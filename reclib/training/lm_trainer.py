@@ -92,7 +92,11 @@ class LMTrainer(Trainer):
         return (loss, output) if return_outputs else loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add what was gathered since the last entry."""
+        """Add what was gathered since the last entry; raises InputError once the loss is not finite."""
+        if not np.isfinite(logs.get("loss", 0.0)):
+            raise InputError(
+                f"the loss is {logs['loss']} at step {self.state.global_step}: lower learning_rate"
+            )
         super().log({**logs, **self.progress.entry()} if "loss" in logs else logs, start_time)
 
     def _prepare_inputs(self, inputs: Any) -> Any:
@@ -160,13 +164,8 @@ def fine_tune(
     callbacks = list(callbacks)
     if config.epochs > 1:
         held_out = _sample(dataset.valid, VALIDATION_WINDOWS, seed=0, name="validation windows")
-        inputs = {
-            "prompts": _prompts(lm, dataset, held_out, config),
-            "target_idx": held_out.target_idx,
-            "trie": trie,
-            "item_tokens": item_tokens,
-        }
-        callbacks.append(BestEpoch(lm, inputs, path=workdir / BEST_FILE))
+        measured = (_prompts(lm, dataset, held_out, config), held_out.target_idx, trie, item_tokens)
+        callbacks.append(BestEpoch(lm, measured, path=workdir / BEST_FILE))
     trainer = LMTrainer(
         lm,
         training_arguments(config, seed=seed, folder=workdir / "checkpoints", device=lm.device),
@@ -203,7 +202,6 @@ def training_arguments(
         logging_steps=config.trace_every,
         logging_nan_inf_filter=False,
         save_steps=-(-config.save_every // config.trace_every) * config.trace_every,
-        save_total_limit=2,
         seed=derived_seed(seed, "fine tune") % 2**32,
         use_cpu=device.type == "cpu",
         bf16=device.type == "cuda" and torch.cuda.is_bf16_supported(),
@@ -212,6 +210,8 @@ def training_arguments(
         report_to="none",
         disable_tqdm=not (is_in_notebook() or sys.stderr.isatty()),
     )
+    if arguments.n_gpu > 1:
+        arguments._n_gpu = 1  # one process, one GPU; several GPUs are `accelerate launch`
     at_once = config.micro_batch_size * arguments.world_size
     if config.batch_size % at_once:
         raise InputError(

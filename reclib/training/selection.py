@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +19,15 @@ class BestEpoch(TrainerCallback):
     Measured before the epoch's last checkpoint is written, so a resumed run never misses an epoch.
     """
 
-    def __init__(self, lm: CausalLM, inputs: Mapping[str, Any], *, path: Path) -> None:
-        self.lm, self.inputs, self.path = lm, inputs, path
+    def __init__(self, lm: CausalLM, measured: tuple[Any, ...], *, path: Path) -> None:
+        """`measured`: what `catalogue_log_likelihood` takes after the LM; path: of the best adapter."""
+        self.lm, self.measured, self.path = lm, measured, path
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """After an epoch's last step."""
         if state.global_step % (state.max_steps // int(args.num_train_epochs)):
             return
-        value = float(catalogue_log_likelihood(self.lm, **self.inputs).mean())
+        value = float(catalogue_log_likelihood(self.lm, *self.measured).mean())
         earlier = [
             entry["valid_catalogue_nll"] for entry in state.log_history if "valid_catalogue_nll" in entry
         ]

@@ -6,6 +6,7 @@ import torch
 
 from reclib.models.causal_lm import adapter_state, load_adapter
 from reclib.training.checkpoints import (
+    COMPLETE_FILE,
     latest_checkpoint,
     load_state,
     mark_complete,
@@ -20,7 +21,7 @@ def checkpoint(folder: Path, step: int, *, complete: bool) -> Path:
     path.mkdir()
     (path / "optimizer.pt").write_bytes(b"half")
     if complete:
-        mark_complete(path)
+        (path / COMPLETE_FILE).touch()
     return path
 
 
@@ -35,6 +36,14 @@ def test_a_half_written_checkpoint_is_passed_over_and_removed(tmp_path: Path) ->
     half = checkpoint(tmp_path, 8, complete=False)
     assert latest_checkpoint(tmp_path) == whole
     assert not half.exists()
+
+
+def test_a_complete_checkpoint_replaces_those_before_it(tmp_path: Path) -> None:
+    checkpoint(tmp_path, 4, complete=True)
+    newest = checkpoint(tmp_path, 8, complete=False)
+    mark_complete(newest)
+    assert list(tmp_path.iterdir()) == [newest]
+    assert latest_checkpoint(tmp_path) == newest
 
 
 def test_there_may_be_nothing_to_go_on_from(tmp_path: Path) -> None:

@@ -161,3 +161,10 @@ def test_more_windows_than_there_are_means_all_of_them(tmp_path: Path) -> None:
 def test_a_batch_that_cannot_be_cut_up_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="batch_size 4 is not a multiple of micro_batch_size 3"):
         tune(make_toy(), tune_config(micro_batch_size=3), tmp_path)
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(tmp_path: Path) -> None:
+    toy = make_toy(dtype="float32")
+    next(weight for weight in toy.lm.parameters() if weight.requires_grad).data.fill_(torch.nan)
+    with pytest.raises(InputError, match="lower learning_rate"):
+        tune(toy, tune_config(objective=MSL), tmp_path)
