@@ -11,7 +11,7 @@ import zlib
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import pandas as pd
@@ -77,7 +77,7 @@ def _categories(codes: array[int], names: dict[str, int]) -> pd.Categorical:
     return pd.Categorical.from_codes(np.frombuffer(codes, np.int64), pd.Index(list(names)).astype(str))
 
 
-def _is_id(value: Any) -> bool:
+def _is_id(value: Any) -> TypeGuard[str]:
     return isinstance(value, str) and value != ""
 
 

@@ -66,13 +66,13 @@ def require(table: pd.DataFrame, columns: Sequence[str], path: Path) -> None:
 
 def ids(column: pd.Series, path: Path) -> pd.Series:
     """Identifiers as categories of texts. Raises InputError naming the first row without one."""
-    column = column.astype("category")
-    empty = column.isna() | (column == "" if "" in column.cat.categories else False)
+    codes, values = pd.factorize(column)
+    empty = (codes < 0) | (values == "")[codes]
     if empty.any():
         raise InputError(
             f"{path}: column {column.name} is empty in row {_first(empty)}; fill it in or drop the row"
         )
-    return column
+    return pd.Series(pd.Categorical.from_codes(codes, values), name=column.name)
 
 
 def numbers(column: pd.Series, path: Path, *, may_be_empty: bool = False) -> pd.Series:
