@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import functools
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
+import sys
 import time
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
 
 from reclib import paths
 from reclib.config import canonical_json, config_hash
 from reclib.schema import InputError
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
-_PACKAGES = ("torch", "transformers", "peft", "numpy", "pandas", "scikit-learn")
-_RESULTS = "results.json"  # name → kind; its presence beside provenance.json marks a complete result
+_PACKAGES = ("torch", "transformers", "tokenizers", "peft", "numpy", "pandas")
+_RESULTS = "results.json"  # name → kind
 _ENDINGS = {"table": ".parquet", "json": ".json", "arrays": ".npz"}
+_PARTIAL = ".partial"  # a result that is being computed, or that a kill left
+_DISCARDED = ".discarded"  # a result on its way out
 
 
 class Artifact(Mapping[str, Any]):
@@ -52,6 +62,9 @@ class Artifact(Mapping[str, Any]):
         if name not in self._read:
             self._read[name] = _read(self.path / f"{name}{_ENDINGS[self._kinds[name]]}")
         return self._read[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._kinds
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._kinds)
@@ -82,33 +95,59 @@ def get_or_compute(
     arrays; files it writes into `workdir` stay in the result. After a kill the same `workdir` is handed over
     again, so that a step can go on from its checkpoints. Two processes never compute one key at once.
 
+    With `force` an earlier result and an unfinished one are removed first.
+
     Raises InputError for a full disk, and for a result that is none of these kinds; no result is left then.
     """
-    from filelock import FileLock
-
     keys = [each if isinstance(each, str) else each.key for each in upstream]
     key = config_hash([step, config, keys, seed, schema_version])
+    origin = {
+        "step": step,
+        "key": key,
+        "config": json.loads(canonical_json(config)),
+        "upstream": keys,
+        "seed": seed,
+        "schema_version": schema_version,
+    }
     folder = paths.cache_dir() / f"{step}-{key}"
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{folder}.lock"):
-        if force and folder.is_dir():
-            shutil.rmtree(folder)
+    with locked(folder), explained(folder):
+        if force:
+            _discard(folder)
+            _discard(_partial(folder))
         if not folder.is_dir():
-            origin = {
-                "step": step,
-                "key": key,
-                "config": json.loads(canonical_json(config)),
-                "upstream": keys,
-                "seed": seed,
-                "schema_version": schema_version,
-            }
-            try:
-                _compute(
-                    folder, lambda workdir: function(config, seed=seed, workdir=workdir, **kwargs), origin
-                )
-            except OSError as error:
-                raise _explained(error, folder) from error
+            _compute(folder, functools.partial(function, config, seed=seed, **kwargs), origin)
     return Artifact(folder)
+
+
+def cached() -> pd.DataFrame:
+    """One row for each finished result: step, key, seconds it took, megabytes, created; oldest first."""
+    import pandas as pd
+
+    rows = []
+    for folder in _folders():
+        origin = json.loads((folder / "provenance.json").read_text("utf-8"))
+        size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        rows.append((origin["step"], origin["key"], origin["seconds"], size / 1e6, origin["date"]))
+    table = pd.DataFrame(rows, columns=["step", "key", "seconds", "megabytes", "created"])
+    return table.sort_values(["created", "step", "key"], ignore_index=True)
+
+
+def clear(step: str | None = None, *, older_than_days: float = 0.0) -> list[str]:
+    """Remove results, and what kills left unfinished; returns the names of the folders removed.
+
+    Of one step or of all, last written that many days ago or more. What a process is at work on stays.
+    """
+    removed = []
+    for folder in sorted([*_folders(), *_folders(unfinished=True)]):
+        finished_name = folder.name.partition(".")[0]
+        of_step = step is None or finished_name.rsplit("-", 1)[0] == step
+        if not of_step or time.time() - folder.stat().st_mtime < older_than_days * 86_400:
+            continue
+        lock = FileLock(folder.with_name(f"{finished_name}.lock"))
+        with contextlib.suppress(Timeout), lock.acquire(timeout=0):
+            _discard(folder)
+            removed.append(folder.name)
+    return removed
 
 
 def provenance() -> dict[str, Any]:
@@ -130,60 +169,146 @@ def provenance() -> dict[str, Any]:
 
 
 def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
-    """Call `write` with a path beside `path`, flush it to the disk and rename it.
+    """Call `write` with a path beside `path`, flush what it wrote to the disk and rename it.
 
-    Nothing half-written stays; a full disk is an InputError.
+    Nothing half-written stays, and an earlier file stays as it was when this fails. Raises InputError for a
+    full disk.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial{path.suffix}")
+    partial = path.with_name(f".{path.name}.{os.getpid()}{_PARTIAL}{path.suffix}")
     try:
-        write(partial)
-        _flush(partial)
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise _explained(error, path) from error
+        with explained(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write(partial)
+            _flush(partial)
+            partial.replace(path)
+            _flush(path.parent)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
 
 
-def _compute(folder: Path, function: Callable[[Path], Mapping[str, Any]], origin: dict[str, Any]) -> None:
-    partial = folder.with_name(f"{folder.name}.partial")
-    partial.mkdir(exist_ok=True)
-    start = time.perf_counter()
-    results = function(partial)
-    origin |= {"seconds": round(time.perf_counter() - start, 3)} | provenance()
-    kinds = {name: _write(partial, name, value) for name, value in results.items()}
-    for name, value in ((_RESULTS, kinds), ("provenance.json", origin)):
-        (partial / name).write_text(json.dumps(value, indent=1), "utf-8")
-    for path in partial.rglob("*"):
-        if path.is_file():
-            _flush(path)
+@contextlib.contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn the error of a full disk, whichever library meets it, into an InputError with the remedy."""
+    try:
+        yield
+    except Exception as error:
+        if getattr(error, "errno", None) not in _FULL and os.strerror(errno.ENOSPC) not in str(error):
+            raise
+        raise InputError(
+            f"the disk is full: {path} was not written, and nothing half-written is used; free some space "
+            f"there or set RECLIB_CACHE to another disk, then run again: finished steps are kept"
+        ) from error
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes from making the same folder; says so where one is already at it."""
+    with explained(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder.with_name(f"{folder.name}.lock"))
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            print(f"{folder.name}: another process is making it; waiting", file=sys.stderr, flush=True)
+            lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def publish(partial: Path, folder: Path) -> None:
+    """Give a complete folder its name, once every file of it is on the disk."""
+    for path in (*partial.rglob("*"), partial):
+        _flush(path)
     partial.rename(folder)
     _flush(folder.parent)
+
+
+def _compute(folder: Path, function: Callable[..., Mapping[str, Any]], origin: Mapping[str, Any]) -> None:
+    partial = _partial(folder)
+    partial.mkdir(exist_ok=True)
+    start = time.perf_counter()
+    results = function(workdir=partial)
+    seconds = round(time.perf_counter() - start, 3)
+    kinds = {name: _write(partial, name, value) for name, value in results.items()}
+    made = {**origin, "seconds": seconds, **provenance()}
+    for name, value in ((_RESULTS, kinds), ("provenance.json", made)):
+        (partial / name).write_text(json.dumps(value, indent=1), "utf-8")
+    publish(partial, folder)
+
+
+def _partial(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}{_PARTIAL}")
+
+
+def _folders(*, unfinished: bool = False) -> list[Path]:
+    """Folders in the cache of results that are finished, or of those that are not."""
+    ending = f"({re.escape(_PARTIAL)}|{re.escape(_DISCARDED)})+" if unfinished else ""
+    name = re.compile(rf"[^.]+-[0-9a-f]{{16}}{ending}")
+    cache = paths.cache_dir()
+    return [path for path in cache.iterdir() if name.fullmatch(path.name)] if cache.is_dir() else []
+
+
+def _discard(folder: Path) -> None:
+    """Remove a folder; it loses its name first, so that a kill never leaves a finished one with holes."""
+    discarded = folder.with_name(f"{folder.name.removesuffix(_DISCARDED)}{_DISCARDED}")
+    if folder != discarded:
+        shutil.rmtree(discarded, ignore_errors=True)
+        if not folder.is_dir():
+            return
+        folder.rename(discarded)
+    shutil.rmtree(discarded)
 
 
 def _write(folder: Path, name: str, value: Any) -> str:
     """Write one result and return its kind."""
     import numpy as np
+
+    if isinstance(value, np.ndarray):
+        value = {name: value}
+    try:
+        kind = _kind(value)
+        path = folder / f"{name}{_ENDINGS[kind]}"
+        if path.parent != folder or path.name in (_RESULTS, "provenance.json"):
+            raise ValueError("it needs another name")
+        if kind == "table":
+            value.to_parquet(path)
+        elif kind == "arrays":
+            _write_arrays(path, value)
+        else:
+            path.write_text(json.dumps(value, indent=1, allow_nan=False), "utf-8")
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{folder.name}: result {name!r} cannot be kept ({error}); return tables, dictionaries of JSON "
+            f"values without NaN, or dictionaries of arrays of numbers or text"
+        ) from error
+    return kind
+
+
+def _kind(value: Any) -> str:
+    import numpy as np
     import pandas as pd
 
     if isinstance(value, pd.DataFrame):
-        value.to_parquet(folder / f"{name}.parquet")
         return "table"
-    if isinstance(value, np.ndarray):
-        value = {name: value}
-    is_dict = isinstance(value, Mapping)
-    if is_dict and value and all(isinstance(each, np.ndarray) for each in value.values()):
-        np.savez_compressed(folder / f"{name}.npz", allow_pickle=False, **value)
-        return "arrays"
-    if is_dict:
-        (folder / f"{name}.json").write_text(json.dumps(value, indent=1, allow_nan=False), "utf-8")
-        return "json"
-    raise InputError(
-        f"{folder.name}: result {name!r} is a {type(value).__name__}; return a table, a dictionary or arrays"
-    )
+    if not isinstance(value, Mapping):
+        raise TypeError(f"it is a {type(value).__name__}")
+    return "arrays" if any(isinstance(each, np.ndarray) for each in value.values()) else "json"
+
+
+def _write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """What `np.savez_compressed` writes, but arrays of objects are refused on every numpy, not pickled."""
+    import numpy as np
+
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, np.asarray(array), allow_pickle=False)
 
 
 def _read(path: Path) -> Any:
@@ -213,27 +338,10 @@ def _flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def _explained(error: OSError, path: Path) -> OSError | InputError:
-    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-        return error
-    return InputError(
-        f"the disk is full: {path} was not written, and nothing half-written is used; free some space there "
-        f"or set RECLIB_CACHE to another disk, then run again: finished steps are kept"
-    )
-
-
 def _commit() -> str:
     """Commit of the working tree, with "-dirty" where tracked files differ; "unknown" outside of git."""
-    command = [
-        "git",
-        "-C",
-        str(paths.root()),
-        "describe",
-        "--always",
-        "--dirty",
-        "--abbrev=12",
-        "--exclude=*",
-    ]
+    command = ["git", "-C", str(paths.root()), "describe", "--always", "--dirty", "--abbrev=12"]
+    command += ["--exclude=*"]  # no tag's name
     try:
         said = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError:
