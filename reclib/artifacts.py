@@ -34,6 +34,7 @@ _RESULTS = "results.json"  # name → kind
 _ENDINGS = {"table": ".parquet", "json": ".json", "arrays": ".npz"}
 _PARTIAL = ".partial"  # a result that is being computed, or that a kill left
 _DISCARDED = ".discarded"  # a result on its way out
+_NAME = re.compile(r"(?P<result>(?P<step>.+)-[0-9a-f]{16})(?P<ending>(\.partial|\.discarded)*)")
 
 
 class Artifact(Mapping[str, Any]):
@@ -124,7 +125,9 @@ def cached() -> pd.DataFrame:
     import pandas as pd
 
     rows = []
-    for folder in _folders():
+    for folder, name in _folders():
+        if name["ending"]:
+            continue
         origin = json.loads((folder / "provenance.json").read_text("utf-8"))
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
         rows.append((origin["step"], origin["key"], origin["seconds"], size / 1e6, origin["date"]))
@@ -138,12 +141,11 @@ def clear(step: str | None = None, *, older_than_days: float = 0.0) -> list[str]
     Of one step or of all, last written that many days ago or more. What a process is at work on stays.
     """
     removed = []
-    for folder in sorted([*_folders(), *_folders(unfinished=True)]):
-        finished_name = folder.name.partition(".")[0]
-        of_step = step is None or finished_name.rsplit("-", 1)[0] == step
-        if not of_step or time.time() - folder.stat().st_mtime < older_than_days * 86_400:
+    for folder, name in list(_folders()):
+        age = time.time() - folder.stat().st_mtime
+        if step not in (None, name["step"]) or age < older_than_days * 86_400:
             continue
-        lock = FileLock(folder.with_name(f"{finished_name}.lock"))
+        lock = FileLock(folder.with_name(f"{name['result']}.lock"))
         with contextlib.suppress(Timeout), lock.acquire(timeout=0):
             _discard(folder)
             removed.append(folder.name)
@@ -193,15 +195,13 @@ def explained(path: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if getattr(error, "errno", None) not in _FULL and os.strerror(errno.ENOSPC) not in str(error):
+        is_full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+        if not is_full and os.strerror(errno.ENOSPC) not in str(error):
             raise
         raise InputError(
             f"the disk is full: {path} was not written, and nothing half-written is used; free some space "
             f"there or set RECLIB_CACHE to another disk, then run again: finished steps are kept"
         ) from error
-
-
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextlib.contextmanager
@@ -246,23 +246,22 @@ def _partial(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}{_PARTIAL}")
 
 
-def _folders(*, unfinished: bool = False) -> list[Path]:
-    """Folders in the cache of results that are finished, or of those that are not."""
-    ending = f"({re.escape(_PARTIAL)}|{re.escape(_DISCARDED)})+" if unfinished else ""
-    name = re.compile(rf"[^.]+-[0-9a-f]{{16}}{ending}")
+def _folders() -> Iterator[tuple[Path, re.Match[str]]]:
+    """Folders of results in the cache, finished or not, with the parts of their names."""
     cache = paths.cache_dir()
-    return [path for path in cache.iterdir() if name.fullmatch(path.name)] if cache.is_dir() else []
+    for path in sorted(cache.iterdir()) if cache.is_dir() else ():
+        name = _NAME.fullmatch(path.name)
+        if name and path.is_dir():
+            yield path, name
 
 
 def _discard(folder: Path) -> None:
     """Remove a folder; it loses its name first, so that a kill never leaves a finished one with holes."""
     discarded = folder.with_name(f"{folder.name.removesuffix(_DISCARDED)}{_DISCARDED}")
-    if folder != discarded:
+    if folder.is_dir() and folder != discarded:
         shutil.rmtree(discarded, ignore_errors=True)
-        if not folder.is_dir():
-            return
         folder.rename(discarded)
-    shutil.rmtree(discarded)
+    shutil.rmtree(discarded, ignore_errors=True)
 
 
 def _write(folder: Path, name: str, value: Any) -> str:
