@@ -27,23 +27,10 @@ def runs() -> pd.DataFrame:
         for profile in config.PROFILES
         for path in sorted(notebook_files.runs_dir(profile).glob("[0-9][0-9]_*.json"))
     ]
-    return pd.DataFrame(
-        {
-            "notebook": record["notebook"],
-            "profile": record["profile"],
-            "finished": record["finished"],
-            "seconds": record["seconds"],
-            "steps": len(record["steps"]),
-            "figures": len(record["figures"]),
-        }
-        for record in records
-    )
-
-
-def profiles() -> pd.DataFrame:
-    """Every setting, one row each, and its value in the three profiles."""
-    flat = {name: pd.json_normalize(asdict(settings)).iloc[0] for name, settings in config.PROFILES.items()}
-    return pd.DataFrame(flat)
+    rows = [
+        {**record, "steps": len(record["steps"]), "figures": len(record["figures"])} for record in records
+    ]
+    return pd.DataFrame(rows, columns=["notebook", "profile", "finished", "seconds", "steps", "figures"])
 
 
 def cached_steps() -> pd.DataFrame:

@@ -60,6 +60,7 @@ def execute(
                 stdout_file=status,
                 stderr_file=status,
                 kernel_manager_class=kernel_class,
+                shutdown_kernel="immediate",  # results are written by now; a graceful end takes seconds
                 resources={"metadata": {"path": str(paths.root())}},
             )
     except PapermillExecutionError as failure:
