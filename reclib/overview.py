@@ -33,6 +33,12 @@ def runs() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["notebook", "profile", "finished", "seconds", "steps", "figures"])
 
 
+def profiles() -> pd.DataFrame:
+    """Every setting, one row each, and its value in the three profiles."""
+    flat = {name: pd.json_normalize(asdict(settings)).iloc[0] for name, settings in config.PROFILES.items()}
+    return pd.DataFrame(flat)
+
+
 def cached_steps() -> pd.DataFrame:
     """Count and size of the finished artifacts of each step, and of those a kill left unfinished."""
     folders = [path.parent for path in paths.cache_dir().glob("*/provenance.json")]
