@@ -43,20 +43,13 @@ def cached_steps() -> pd.DataFrame:
     """Count and size of the finished artifacts of each step, and of those a kill left unfinished."""
     folders = [path.parent for path in paths.cache_dir().glob("*/provenance.json")]
     unfinished = list(paths.cache_dir().glob("*.partial"))
-    table = pd.DataFrame(
-        {
-            "step": folder.name.removesuffix(".partial").rsplit("-", 1)[0],
-            "partial": folder in unfinished,
-            "MB": _megabytes(folder),
-        }
+    rows = [
+        (folder.name.removesuffix(".partial").rsplit("-", 1)[0], folder in unfinished, _megabytes(folder))
         for folder in dict.fromkeys([*folders, *unfinished])
-    )
-    if table.empty:
-        return table
-    grouped = table.groupby("step", as_index=False)
-    return grouped.agg(
-        finished=("partial", lambda p: int((~p).sum())), unfinished=("partial", "sum"), MB=("MB", "sum")
-    )
+    ]
+    table = pd.DataFrame(rows, columns=["step", "unfinished", "MB"])
+    table.insert(1, "finished", ~table["unfinished"].astype(bool))
+    return table.groupby("step", as_index=False).sum()
 
 
 def _megabytes(folder: Path) -> float:

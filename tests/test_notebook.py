@@ -133,6 +133,21 @@ def test_recorded_results_reach_the_registry_with_their_origin() -> None:
     assert ours["config"].str.len().tolist() == [16]
 
 
+def test_the_tables_of_an_empty_cache_have_their_columns() -> None:
+    from reclib import overview
+
+    assert overview.runs().columns.tolist() == [
+        "notebook",
+        "profile",
+        "finished",
+        "seconds",
+        "steps",
+        "figures",
+    ]
+    assert overview.cached_steps().columns.tolist() == ["step", "finished", "unfinished", "MB"]
+    assert overview.profiles().columns.tolist() == ["smoke", "default", "paper"]
+
+
 def test_finish_leaves_the_record_that_status_reads(capsys: pytest.CaptureFixture[str]) -> None:
     from reclib import overview
 
