@@ -51,6 +51,7 @@ class DataConfig:
         each user's last two items
     empty_title: "drop" or "keep" items without a title; ready windows keep them
     max_title_characters: longer titles are cut at a word; None keeps them
+    synthetic: what source "synthetic" makes
     """
 
     source: str = "ml-100k"
@@ -71,7 +72,7 @@ class LMConfig:
     """A causal LM and its LoRA adapter.
 
     name: an asset, "random" (two layers, vocabulary from the titles) or a folder in Hugging Face format
-    lora_*: rank r, scale α, dropout, and the names of the layers that are adapted
+    lora_rank, lora_alpha, lora_dropout: r, α and dropout; lora_targets: names of the adapted layers
     dtype: of the frozen weights; the adapter is at least float32
     """
 
@@ -120,9 +121,10 @@ class TuneConfig:
 
     n_windows: training windows, drawn once; epochs: passes over them
     batch_size: windows an optimisation step; micro_batch_size: of them at once, its divisor
-    warmup_steps: of the linear schedule; max_tokens: of prompt and response; longer histories lose their
-        oldest items
+    learning_rate, weight_decay: of AdamW; warmup_steps: of the linear schedule
+    max_tokens: of prompt and response; longer histories lose their oldest items
     save_every, trace_every: optimisation steps between checkpoints, and between rows of the trace
+    objective: what is minimised
     """
 
     n_windows: int = 768
@@ -150,6 +152,7 @@ class DecodingConfig:
 
     protocol: "exact_top_k" (by P_valid, certified) or "constrained_beam"; decoding knows which there are
     scoring: of beams: "valid" tokens only, or the "full" vocabulary as transformers does
+    top_k: items in a list; num_beams: width of the beam search; users_per_batch: lists made at once
     length_penalty: exponent of the generated length that "full" scores are divided by
     """
 
@@ -182,14 +185,17 @@ class EvaluationConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
-    """The settings of every step, under a name that travels with each number."""
+    """The settings of every step, under a name that travels with each number.
+
+    data, lm, tune, decoding, evaluation: one group a step; seeds: of the runs that a result is the mean of
+    """
 
     name: str
-    data: DataConfig
-    lm: LMConfig
-    tune: TuneConfig
-    decoding: DecodingConfig
-    evaluation: EvaluationConfig
+    data: DataConfig = field(default_factory=DataConfig)
+    lm: LMConfig = field(default_factory=LMConfig)
+    tune: TuneConfig = field(default_factory=TuneConfig)
+    decoding: DecodingConfig = field(default_factory=DecodingConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     seeds: tuple[int, ...] = (0,)
 
     def __post_init__(self) -> None:
@@ -205,19 +211,11 @@ SMOKE = Profile(
     tune=TuneConfig(
         n_windows=96, learning_rate=1e-2, micro_batch_size=8, warmup_steps=1, save_every=4, max_tokens=256
     ),
-    decoding=DecodingConfig(),
     evaluation=EvaluationConfig(n_windows=32, bootstrap=200),
 )
 
-# Sized so that notebooks 00–15 take under half an hour on two cores.
-DEFAULT = Profile(
-    name="default",
-    data=DataConfig(source="ml-100k", history_length=6),
-    lm=LMConfig(),
-    tune=TuneConfig(),
-    decoding=DecodingConfig(),
-    evaluation=EvaluationConfig(),
-)
+# Every other setting is a default above, sized so that notebooks 00–15 take under half an hour on two cores.
+DEFAULT = Profile(name="default", data=DataConfig(source="ml-100k", history_length=6))
 
 PAPER = Profile(
     name="paper",
