@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model, set_peft_model_state_dict
 from safetensors.torch import load_file
@@ -14,7 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.cache_utils import Cache
 
 from reclib.config import LMConfig
-from reclib.models.packing import PACKED_ATTENTION, Packing, packed_mask
+from reclib.models.packing import PACKED_ATTENTION, Packing, pack, packed_mask
 from reclib.models.pretrained import load_pretrained
 from reclib.models.random_lm import random_lm
 from reclib.schema import InputError
@@ -104,7 +105,7 @@ def load_lm(config: LMConfig, *, seed: int, titles: list[str] | None = None) -> 
     """The LM that `config.name` names: "random", an asset, or a folder in Hugging Face format.
 
     `seed` and `titles` are read by "random" only: its weights come from the seed, its vocabulary from the
-    titles. Raises InputError for a name that is none of these.
+    titles. Raises InputError for a name that is none of these, and for a network that cannot be packed.
     """
     network: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -114,7 +115,22 @@ def load_lm(config: LMConfig, *, seed: int, titles: list[str] | None = None) -> 
         network, tokenizer = load_pretrained(config.name)
     network = network.to(getattr(torch, config.dtype))
     network.requires_grad_(False)
-    return CausalLM(network, tokenizer).eval()
+    lm = CausalLM(network, tokenizer).eval()
+    _check_packing(lm, config.name)
+    return lm
+
+
+@torch.no_grad()
+def _check_packing(lm: CausalLM, name: str) -> None:
+    """Refuse a network whose layers mix tokens by anything but an attention that can be exchanged."""
+    tokens = np.arange(6) % lm.vocabulary_size
+    inputs, _ = pack(tokens[:2], tokens[2:], np.array([0, 2, 4]))
+    packed = lm(**inputs, asked=torch.tensor([3, 5]))
+    alone, _ = lm.hidden_states(torch.from_numpy(tokens[[[0, 1, 2, 3], [0, 1, 4, 5]]]))
+    if not torch.allclose(packed, alone[:, -1], rtol=0.05, atol=0.05 * float(alone.abs().max())):
+        raise InputError(
+            f"{name}: its layers do not let sequences be packed; use a plain transformer decoder"
+        )
 
 
 def add_lora(lm: CausalLM, config: LMConfig, *, seed: int) -> CausalLM:

@@ -28,7 +28,12 @@ def load_pretrained(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase
     for a tokenizer without an end token.
     """
     folder = _folder(name)
-    network = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa")
+    try:
+        network = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch.float32, attn_implementation="sdpa"
+        )
+    except ValueError as error:  # of an architecture without exchangeable attention
+        raise InputError(f"{folder} cannot be used: {error}") from error
     tokenizer = AutoTokenizer.from_pretrained(folder)
     if tokenizer.eos_token_id is None:
         raise InputError(f"{folder}: the tokenizer has no end token; name one in its tokenizer_config.json")

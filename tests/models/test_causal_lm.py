@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,11 +11,19 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForCausalLM,
+    GPT2Config,
+    MambaConfig,
+    MambaForCausalLM,
+    PreTrainedTokenizerBase,
+    Qwen3Config,
+)
 
 from reclib.config import LMConfig
+from reclib.models import causal_lm, pretrained
 from reclib.models.causal_lm import CausalLM, adapter_state, add_lora, load_adapter, load_lm
-from reclib.models.packing import pack
+from reclib.models.packing import pack, packed_mask
 from reclib.models.random_lm import random_tokenizer
 from reclib.schema import InputError
 
@@ -210,6 +219,53 @@ def test_a_folder_in_hugging_face_format_is_loaded_without_its_sampling(tmp_path
 def test_a_name_that_is_no_language_model_is_refused(name: str) -> None:
     with pytest.raises(InputError, match=name):
         load_lm(LMConfig(name=name), seed=0)
+
+
+@pytest.mark.parametrize("family", [Qwen3Config, GPT2Config])
+def test_other_families_can_be_packed(family: type, tmp_path: Path) -> None:
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    sizes["num_key_value_heads"] = 1
+    AutoModelForCausalLM.from_config(family(vocab_size=300, **sizes)).save_pretrained(tmp_path)
+    tokenizer().save_pretrained(tmp_path)
+    assert load_lm(LMConfig(name=str(tmp_path)), seed=0).vocabulary_size == 300
+
+
+def test_a_network_that_packs_wrongly_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(causal_lm, "packed_mask", lambda packing: packed_mask(packing).logical_not())
+    with pytest.raises(InputError, match="packed"):
+        tiny()
+
+
+def test_a_network_that_is_no_transformer_decoder_is_refused(tmp_path: Path) -> None:
+    config = MambaConfig(vocab_size=300, hidden_size=16, num_hidden_layers=1, state_size=4)
+    MambaForCausalLM(config).save_pretrained(tmp_path)
+    tokenizer().save_pretrained(tmp_path)
+    with pytest.raises(InputError, match="cannot be used"):
+        load_lm(LMConfig(name=str(tmp_path)), seed=0)
+
+
+class Unsaveable:
+    """Stands for a network and for a tokenizer; the tokenizer's files no longer fit on the disk."""
+
+    def __init__(self, *, full: bool) -> None:
+        self.full = full
+
+    def save_pretrained(self, folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
+        (folder / "part").write_text("half")
+        if self.full:
+            raise OSError("no space left on device")
+
+
+def test_an_interrupted_conversion_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, full in (("AutoModelForCausalLM", False), ("AutoTokenizer", True)):
+        fake = SimpleNamespace(from_pretrained=lambda *_, full=full, **__: Unsaveable(full=full))
+        monkeypatch.setattr(pretrained, name, fake)
+    monkeypatch.setattr(pretrained.assets, "locate", lambda _: tmp_path / "gguf")
+    monkeypatch.setattr(pretrained.paths, "assets_dir", lambda: tmp_path / "assets")
+    with pytest.raises(OSError, match="no space"):
+        load_lm(LMConfig(name="smollm2-135m-instruct"), seed=0)
+    assert [path.name for path in (tmp_path / "assets").iterdir() if path.is_dir()] == []
 
 
 def test_smollm2_reads_english(smollm2: str) -> None:
