@@ -60,6 +60,8 @@ _KINDS = {"int": "a whole number", "float": "a number", "string": "text", "bool"
 
 
 def _check_column(column: pd.Series, kind: str, source: str) -> None:
+    import numpy as np
+
     base = kind.removesuffix("?")
     if base == "any":
         return
@@ -70,8 +72,10 @@ def _check_column(column: pd.Series, kind: str, source: str) -> None:
     is_bad = _is_bad(column, base) & ~is_absent
     if is_bad.any():
         row = int(is_bad.argmax())
+        value = column.iloc[row]
+        value = value.item() if isinstance(value, np.generic) else value
         raise InputError(
-            f"{source}: column {column.name}, row {row + 1}: {column.iloc[row]!r} is not {_KINDS[base]}; "
+            f"{source}: column {column.name}, row {row + 1}: {value!r} is not {_KINDS[base]}; "
             f"correct it there or drop the row"
         )
 
@@ -163,4 +167,4 @@ _WORDS = {int: "a whole number", float: "a finite number", str: "text", bool: "T
 
 
 def _kind(hint: Any) -> str:
-    return "a list" if get_origin(hint) is tuple else f"a {hint.__name__}"
+    return "a list" if get_origin(hint) is tuple else f"of type {hint.__name__}"

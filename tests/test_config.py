@@ -1,0 +1,301 @@
+from __future__ import annotations
+
+import ast
+import dataclasses
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from reclib import config
+from reclib.config import (
+    DataConfig,
+    DecodingConfig,
+    EvaluationConfig,
+    LMConfig,
+    ObjectiveConfig,
+    Profile,
+    SyntheticConfig,
+    TuneConfig,
+    canonical_json,
+    config_hash,
+    override,
+)
+from reclib.schema import InputError
+
+GROUPS = [
+    SyntheticConfig,
+    DataConfig,
+    LMConfig,
+    ObjectiveConfig,
+    TuneConfig,
+    DecodingConfig,
+    EvaluationConfig,
+    Profile,
+]
+SOURCE = Path(config.__file__).read_text("utf-8")
+
+
+def leaves(settings: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted names and values of all settings."""
+    for each in dataclasses.fields(settings):
+        value = getattr(settings, each.name)
+        if dataclasses.is_dataclass(value):
+            yield from leaves(value, f"{prefix}{each.name}.")
+        else:
+            yield prefix + each.name, value
+
+
+def another(name: str, value: Any) -> Any:
+    """A value that the setting may have and does not have now."""
+    choices = {
+        "data.split": "leave_one_out",
+        "data.empty_title": "keep",
+        "data.min_rating": 3.0,
+        "lm.dtype": "bfloat16",
+        "tune.objective.name": "msl",
+        "tune.objective.scope": "all",
+        "tune.objective.reduction": "tokens",
+        "decoding.scoring": "full",
+    }
+    if name in choices:
+        return choices[name]
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, str | tuple):
+        return value + value
+    return value + 1 if isinstance(value, int) else value / 2 + 0.2
+
+
+# Profiles
+
+
+@pytest.mark.parametrize("name", ["smoke", "default", "paper"])
+def test_a_profile_is_found_by_its_name(name: str) -> None:
+    assert config.profile(name).name == name
+
+
+def test_an_unknown_profile_names_those_there_are() -> None:
+    with pytest.raises(InputError, match="no profile 'fast'; there are smoke, default, paper"):
+        config.profile("fast")
+
+
+def test_smoke_needs_nothing_from_outside() -> None:
+    smoke = config.profile("smoke")
+    assert (smoke.data.source, smoke.lm.name) == ("synthetic", "random")
+    assert (smoke.data.synthetic.n_users, smoke.data.synthetic.n_items) == (200, 100)
+    assert len(smoke.seeds) == 1
+
+
+def test_default_is_48_steps_on_movielens() -> None:
+    default = config.profile("default")
+    tune = default.tune
+    assert (default.data.source, default.data.history_length) == ("ml-100k", 6)
+    assert tune.n_windows * tune.epochs // tune.batch_size == 48
+    assert (tune.learning_rate, default.evaluation.n_windows) == (5e-4, 256)
+
+
+@pytest.mark.parametrize("name", ["smoke", "default", "paper"])
+def test_a_batch_is_whole_micro_batches(name: str) -> None:
+    tune = config.profile(name).tune
+    assert tune.batch_size % tune.micro_batch_size == 0
+
+
+def paper_settings() -> Iterator[tuple[ast.Call, ast.keyword]]:
+    """The keyword arguments that make profile paper, each with the call it stands in."""
+    (made,) = (
+        node.value
+        for node in ast.parse(SOURCE).body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "PAPER"
+    )
+    for call in ast.walk(made):
+        if isinstance(call, ast.Call):
+            yield from ((call, keyword) for keyword in call.keywords)
+
+
+def test_every_value_of_profile_paper_names_its_source() -> None:
+    lines = SOURCE.splitlines()
+    stated = [lines[each.lineno - 1] for _, each in paper_settings() if not isinstance(each.value, ast.Call)]
+    assert len(stated) > 30
+    for line in stated:
+        assert line.strip() == 'name="paper",' or re.search(r"# (\[MSL\]|released|ours)", line), line
+
+
+def test_profile_paper_leaves_no_setting_to_a_default() -> None:
+    stated: dict[str, set[str | None]] = {}
+    for call, keyword in paper_settings():
+        stated.setdefault(ast.unparse(call.func), set()).add(keyword.arg)
+    for group in GROUPS:
+        if group is not SyntheticConfig:
+            names = {each.name for each in dataclasses.fields(group)} - {"synthetic"}
+            assert stated[group.__name__] == names
+
+
+# Groups of settings
+
+
+@pytest.mark.parametrize("group", GROUPS, ids=lambda group: group.__name__)
+def test_every_setting_is_documented(group: type) -> None:
+    for each in dataclasses.fields(group):  # type: ignore[arg-type]
+        if (group, each.name) != (Profile, "name"):
+            assert re.search(rf"\b{each.name}\b", group.__doc__ or ""), each.name
+
+
+@pytest.mark.parametrize("group", GROUPS[:-1], ids=lambda group: group.__name__)
+def test_settings_are_given_by_name_and_never_change(group: type) -> None:
+    with pytest.raises(TypeError, match="positional"):
+        group("a value")
+    settings = group()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(settings, dataclasses.fields(settings)[0].name, 1)
+
+
+@pytest.mark.parametrize(
+    ("group", "fields", "message"),
+    [
+        (ObjectiveConfig, {"name": "dpo"}, "objective.name is 'dpo': choose one of lml, msl"),
+        (ObjectiveConfig, {"temperature": 0}, r"objective.temperature is 0.0: it must be above 0"),
+        (ObjectiveConfig, {"target_probability": 1.5}, "must be between 0 and 1"),
+        (ObjectiveConfig, {"adaptive": "yes"}, "objective.adaptive is 'yes': it must be True or False"),
+        (DecodingConfig, {"top_k": 0}, "decoding.top_k is 0: it must be above 0"),
+        (DecodingConfig, {"top_k": 2.5}, "decoding.top_k is 2.5: it must be a whole number"),
+        (DecodingConfig, {"top_k": True}, "decoding.top_k is True: it must be a whole number"),
+        (EvaluationConfig, {"cutoffs": (5, 0)}, r"evaluation.cutoffs is \(5, 0\): it must be above 0"),
+        (EvaluationConfig, {"cutoffs": 5}, "evaluation.cutoffs is 5: it must be a list"),
+        (TuneConfig, {"learning_rate": float("nan")}, "tune.learning_rate is nan: .* a finite number"),
+        (TuneConfig, {"learning_rate": "1e-3"}, "tune.learning_rate is '1e-3': .* a finite number"),
+        (TuneConfig, {"warmup_steps": -1}, "tune.warmup_steps is -1: it must be at least 0"),
+        (TuneConfig, {"objective": "msl"}, "tune.objective is 'msl': it must be of type ObjectiveConfig"),
+        (DataConfig, {"history_length": 0}, "data.history_length is 0"),
+        (DataConfig, {"min_rating": "four"}, "data.min_rating is 'four'"),
+        (DataConfig, {"source": None}, "data.source is None: it must be text"),
+        (SyntheticConfig, {"learnability": 2}, "synthetic.learnability is 2.0: .* between 0 and 1"),
+        (LMConfig, {"dtype": "int8"}, "lm.dtype is 'int8': choose one of float32, bfloat16, float64"),
+        (LMConfig, {"lora_targets": ("q_proj", 1)}, "lm.lora_targets is 1: it must be text"),
+    ],
+)
+def test_a_value_a_setting_cannot_have_is_refused(group: type, fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        group(**fields)
+
+
+def test_a_profile_has_a_seed() -> None:
+    with pytest.raises(InputError, match=r"profile\.seeds is empty"):
+        Profile(name="mine", seeds=())
+
+
+def test_a_setting_that_may_be_none_may_be_none() -> None:
+    assert DataConfig(min_rating=None, max_title_characters=None).min_rating is None
+
+
+# Hashes
+
+
+def test_the_hash_of_a_configuration_is_the_same_in_every_version() -> None:
+    value = {"b": 1.5, "a": [1, None, True, "é"], "c": 1e-4}
+    assert canonical_json(value) == '{"a":[1,null,true,"\\u00e9"],"b":1.5,"c":0.0001}'
+    assert config_hash({"a": [1]}) == "ff5464c34287e9ec"  # of SHA-256 of {"a":[1]}
+    assert config_hash(value) == config_hash(dict(reversed(value.items())))
+
+
+def test_equal_settings_have_equal_hashes_however_they_are_written() -> None:
+    written = EvaluationConfig(cutoffs=[np.int64(5), 10])  # type: ignore[arg-type]
+    assert config_hash(written) == config_hash(EvaluationConfig(cutoffs=(5, 10)))
+    assert written == EvaluationConfig(cutoffs=(5, 10))
+    assert config_hash(TuneConfig(learning_rate=1)) == config_hash(TuneConfig(learning_rate=np.float64(1.0)))
+
+
+@pytest.mark.parametrize("name", [name for name, _ in leaves(config.DEFAULT)])
+def test_every_setting_changes_the_hash(name: str) -> None:
+    changed = override(config.DEFAULT, **{name: another(name, dict(leaves(config.DEFAULT))[name])})
+    assert config_hash(changed) != config_hash(config.DEFAULT)
+
+
+def test_groups_with_the_same_fields_have_different_hashes() -> None:
+    @dataclasses.dataclass
+    class Other:
+        k: int = 1
+
+    @dataclasses.dataclass
+    class Another:
+        k: int = 1
+
+    assert config_hash(Other()) != config_hash(Another()) != config_hash({"k": 1})
+
+
+@pytest.mark.parametrize("name", ["smoke", "default", "paper"])
+def test_canonical_json_is_json_that_holds_every_setting(name: str) -> None:
+    settings = config.profile(name)
+    read = json.loads(canonical_json(settings))
+    for dotted, value in leaves(settings):
+        found = read
+        for key in dotted.split("."):
+            found = found[key]
+        assert (tuple(found) if isinstance(found, list) else found) == value
+
+
+@pytest.mark.parametrize(
+    "value", [{1, 2}, float("nan"), float("inf"), Path("a"), np.zeros(2), b"a", TuneConfig]
+)
+def test_what_has_no_canonical_form_is_refused(value: Any) -> None:
+    with pytest.raises(InputError, match="a configuration cannot hold a"):
+        config_hash({"x": [value]})
+
+
+# Overrides
+
+
+def test_an_override_changes_one_setting_and_leaves_the_original() -> None:
+    changed = override(config.PAPER, **{"tune.objective.name": "msl", "evaluation.cutoffs": [1, 20]})
+    assert changed.tune.objective.name == "msl"
+    assert changed.evaluation.cutoffs == (1, 20)
+    assert config.PAPER.tune.objective.name == "lml"
+    same = override(changed, **{"tune.objective.name": "lml", "evaluation.cutoffs": (5, 10)})
+    assert same == config.PAPER
+
+
+def test_an_override_may_replace_a_group() -> None:
+    data = DataConfig(source="synthetic")
+    assert override(config.PAPER, data=data).data is data
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("tune.learning_rat", "tune.learning_rate"),
+        ("tune.leraning_rate", "tune.learning_rate"),
+        ("learning_rate", "tune.learning_rate"),
+        ("tune.temperature", "tune.objective.temperature"),
+        ("decodng.top_k", "decoding.top_k"),
+        ("tune.epochs.number", "tune.epochs"),
+        ("qqqq", "name, data, lm, tune, decoding, evaluation, seeds"),
+    ],
+)
+def test_an_unknown_override_names_those_near_it(name: str, near: str) -> None:
+    with pytest.raises(InputError, match=f"no setting '{re.escape(name)}'; near it: .*{re.escape(near)}"):
+        override(config.PAPER, **{name: 1})
+
+
+def test_an_override_is_checked_like_any_setting() -> None:
+    with pytest.raises(InputError, match="tune.epochs is '2': it must be a whole number"):
+        override(config.PAPER, **{"tune.epochs": "2"})
+
+
+# Importing
+
+
+def test_importing_the_package_and_its_settings_loads_no_library() -> None:
+    code = (
+        "import sys, reclib; print(len([m for m in sys.modules if m.startswith('reclib')]));"
+        "import reclib.config, reclib.paths, reclib.schema, reclib.artifacts, reclib.assets;"
+        "print(*{'numpy', 'pandas', 'torch', 'transformers'} & set(sys.modules))"
+    )
+    root = Path(config.__file__).parent.parent
+    said = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert said.stdout == "1\n\n"
