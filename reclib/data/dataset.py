@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import html
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -84,7 +85,7 @@ class Dataset:
     def _repr_html_(self) -> str:
         head = "".join(f"<th>{what}</th>" for what in self._sizes())
         row = "".join(f"<td>{count:,}</td>" for count in self._sizes().values())
-        return f"<table><caption>{self.name}</caption><tr>{head}</tr><tr>{row}</tr></table>"
+        return f"<table><caption>{html.escape(self.name)}</caption><tr>{head}</tr><tr>{row}</tr></table>"
 
     def _sizes(self) -> dict[str, int]:
         sizes = {"users": self.n_users, "items": self.n_items, "interactions": self.n_interactions}

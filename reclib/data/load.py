@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,9 @@ from reclib.data.popularity import count_interactions
 from reclib.data.sources import normalized, read
 from reclib.schema import TITLE, InputError
 
-# What prompts call the items: the first whose word is part of a data set's name.
+# What prompts call the items: the first pattern that is found in a data set's name.
 _DOMAINS = {
-    "ml-": "movies",
-    "ml_": "movies",
-    "movie": "movies",
+    "^ml[-_]|movie": "movies",
     "book": "books",
     "toy": "toys",
     "office": "office",
@@ -40,8 +39,6 @@ def load(config: DataConfig, *, seed: int) -> Dataset:
 
     Raises InputError naming the file, the row and the remedy.
     """
-    if config.history_length < 1 or config.min_interactions < 1:
-        raise InputError(f"history_length and min_interactions are at least 1: {config}")
     if config.source == "synthetic":
         interactions, items = synthetic.generate(config.synthetic, seed=seed)
         return _from_tables("synthetic", interactions, items, config, Report())
@@ -56,7 +53,7 @@ def load(config: DataConfig, *, seed: int) -> Dataset:
 
 def domain_of(name: str) -> str:
     """What prompts call the items of a data set: a key of `text.prompts.DOMAINS`, "items" by default."""
-    return next((domain for word, domain in _DOMAINS.items() if word in name.lower()), "items")
+    return next((domain for words, domain in _DOMAINS.items() if re.search(words, name.lower())), "items")
 
 
 def _folder(source: str) -> Path:
@@ -75,12 +72,10 @@ def _from_tables(
     if config.split == "leave_one_out":
         train, valid, test = splits.leave_one_out(sequences, **sizes)
         n_served = len(test)
-    elif config.split == "windows":
+    else:
         windows = splits.sliding_windows(sequences, **sizes)
         train, valid, test = splits.split_by_time(windows)
         n_served = len(pd.unique(windows.user_id))
-    else:
-        raise InputError(f'split is {config.split!r}: choose "windows" or "leave_one_out"')
     report.add("windows", "users with too few interactions for a window", n_users - n_served)
     _report_windows({"train": train, "valid": valid, "test": test}, report)
     return Dataset(
@@ -141,6 +136,8 @@ def _with_valid(parts: dict[str, Windows], report: Report) -> dict[str, Windows]
 
 def _report_windows(parts: dict[str, Windows], report: Report) -> None:
     for name in ("train", "valid", "test"):
-        n_unknown = int(np.isnan(parts[name].timestamp).sum())
-        note = f"{n_unknown:,} targets of unknown time: in the order of the file" if n_unknown else ""
-        report.add("windows", name, len(parts[name]), note)
+        time = parts[name].timestamp
+        is_known = ~np.isnan(time)
+        notes = [f"{(~is_known).sum():,} targets of unknown time"] if not is_known.all() else []
+        notes += ["not in the order of time"] if (np.diff(time[is_known]) < 0).any() else []
+        report.add("windows", name, len(parts[name]), "; ".join(notes))

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from reclib.config import SyntheticConfig
-from reclib.schema import ITEM_ID, TIMESTAMP, TITLE, USER_ID, InputError
+from reclib.schema import ITEM_ID, TIMESTAMP, TITLE, USER_ID
 from reclib.seeding import numpy_generator
 
 _ADJECTIVES = (
@@ -76,13 +76,7 @@ def generate(config: SyntheticConfig, *, seed: int) -> tuple[pd.DataFrame, pd.Da
     at 0 nothing can be learned but popularity, at 1 the last item decides. The function leads around cycles
     of items of neighbouring popularity, twice as long as a mean user, so that popularity stays long-tailed
     and few users meet an item again. Times increase.
-
-    Raises InputError for sizes below 1 or a knob outside [0, 1].
     """
-    if min(config.n_users, config.n_items, config.mean_length) < 1:
-        raise InputError(f"synthetic sizes are at least 1: {config}")
-    if not (0 <= config.learnability <= 1 and 0 <= config.shared_prefix <= 1):
-        raise InputError(f"learnability and shared_prefix lie in [0, 1]: {config}")
     item_id = pd.RangeIndex(1, config.n_items + 1).astype(str)
     items = pd.DataFrame({ITEM_ID: item_id, TITLE: _titles(config, seed)})
     rank, time, is_there = _sequences(config, numpy_generator(seed, "synthetic interactions"))

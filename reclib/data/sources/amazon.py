@@ -7,6 +7,7 @@ import gzip
 import html
 import json
 import math
+import warnings
 import zlib
 from array import array
 from collections.abc import Iterator
@@ -24,8 +25,8 @@ _SCRIPT = "getTime"  # some titles of 2018 are pieces of a page's script
 
 
 def recognises(folder: Path) -> bool:
-    """Whether the folder holds a file of reviews and one of metadata."""
-    return len(_files(folder, meta=True)) > 0 and len(_files(folder, meta=False)) > 0
+    """Whether the folder holds JSON lines."""
+    return any(path.name.lower().endswith(_ENDINGS) for path in folder.iterdir())
 
 
 def read(folder: Path, report: Report) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -145,9 +146,11 @@ def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 def _record(line: bytes, path: Path, number: int) -> dict[str, Any]:
     try:
         record = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         try:
-            record = ast.literal_eval(line.decode().strip())
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # a backslash in a text may look like a wrong escape
+                record = ast.literal_eval(line.decode().strip())
         except (ValueError, SyntaxError, RecursionError, MemoryError) as error:
             raise InputError(
                 f"{path}: line {number} is no JSON and no Python literal; fetch it again, or drop the line"

@@ -87,7 +87,7 @@ def numbers(column: pd.Series, path: Path, *, may_be_empty: bool = False) -> pd.
     if bad.any():
         row = _first(bad)
         found = column.iloc[row - 1]
-        what = "is empty" if pd.isna(found) or found == "" else f"is {found!r}, not a finite number"
+        what = "is empty" if pd.isna(found) or found == "" else f"is {str(found)!r}, not a finite number"
         raise InputError(f"{path}: column {column.name}, row {row} {what}; correct it or drop the row")
     return values
 
