@@ -142,13 +142,13 @@ def clear(step: str | None = None, *, older_than_days: float = 0.0) -> list[str]
     """
     removed = []
     for folder, name in list(_folders()):
-        age = time.time() - folder.stat().st_mtime
-        if step not in (None, name["step"]) or age < older_than_days * 86_400:
+        if step not in (None, name["step"]):
             continue
         lock = FileLock(folder.with_name(f"{name['result']}.lock"))
-        with contextlib.suppress(Timeout), lock.acquire(timeout=0):
-            _discard(folder)
-            removed.append(folder.name)
+        with contextlib.suppress(Timeout, FileNotFoundError), lock.acquire(timeout=0):
+            if time.time() - folder.stat().st_mtime >= older_than_days * 86_400:
+                _discard(folder)
+                removed.append(folder.name)
     return removed
 
 
