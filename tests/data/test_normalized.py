@@ -30,6 +30,15 @@ def test_interactions_and_items(tmp_path: Path) -> None:
     assert items["brand"].tolist() == ["A", "B", ""]
 
 
+def test_films_of_movielens_get_their_articles(tmp_path: Path) -> None:
+    files = FILES | {"items.csv.gz": 'item_id,title\n10,"Matrix, The (1999)"\n'}
+    titles = {}
+    for name in ("ml_1m", "beers"):
+        (tmp_path / name).mkdir()
+        titles[name] = read(write(tmp_path / name, files), Report())[1]["title"].tolist()
+    assert titles == {"ml_1m": ["The Matrix (1999)"], "beers": ["Matrix, The (1999)"]}
+
+
 def test_times_and_ratings_are_optional(tmp_path: Path) -> None:
     interactions, _ = read(write(tmp_path, FILES | {"interactions.csv": "user_id,item_id\n1,10\n"}), Report())
     assert interactions["timestamp"].isna().all()

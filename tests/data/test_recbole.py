@@ -14,7 +14,7 @@ FILMS = (
     "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq\n"
     "1\tMatrix, The\t1999\tAction\n"
     '2\t"Great" Day in Harlem, A\t1994\tDocumentary\n'
-    "3\tunknown\t\tunknown\n"
+    "3\tunkonwn\tunkonwn\tunkonwn\n"  # as ML-100K has it
     "4\tGreat Giving (1995)\t1995\tAnimation\n"
 )
 
@@ -24,7 +24,7 @@ def test_films_get_article_and_year(tmp_path: Path) -> None:
     assert items["title"].tolist() == [
         "The Matrix (1999)",
         'A "Great" Day in Harlem (1994)',
-        "unknown",
+        "unkonwn",
         "Great Giving (1995)",
     ]
     assert items["category"].tolist()[0] == "Action"

@@ -4,10 +4,12 @@
 rows of a user oldest first) and `sequences_{train,valid,test}.csv` (user_id, history as item ids separated by
 blanks, target, timestamp of the target); each may be gzip-compressed. An empty timestamp means unknown.
 Titles are taken verbatim, HTML entities included: so have the released windows and the papers' token counts.
+Only those of MovieLens (a folder ml…) get their articles back in front, as by the readers of its own files.
 """
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from reclib.data.dataset import Report, Windows
+from reclib.data.preprocess import undo_article
 from reclib.data.sources.tables import (
     find,
     ids,
@@ -54,7 +57,10 @@ def read(folder: Path, report: Report) -> tuple[pd.DataFrame, pd.DataFrame]:
     Raises InputError for a missing file or column, an item_id that stands twice, a value that is no number.
     """
     interactions = read_interactions(_path(folder, "interactions.csv"), time_may_be_empty=True)
-    return interactions, _items(folder)
+    items = _items(folder)
+    if re.match("ml[-_]", folder.name):
+        items[TITLE] = items[TITLE].map(undo_article)
+    return interactions, items
 
 
 def read_windows(folder: Path) -> Ready:

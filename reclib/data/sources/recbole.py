@@ -76,7 +76,7 @@ def _items(table: pd.DataFrame, path: Path) -> pd.DataFrame:
 
 
 def _with_year(title: str, year: str) -> str:
-    return title if not year or title.endswith(f"({year})") else f"{title} ({year})"
+    return f"{title} ({year})" if year.isdigit() and not title.endswith(f"({year})") else title
 
 
 def _field(names: list[str], wanted: str) -> str:
