@@ -210,10 +210,13 @@ def test_force_computes_again_from_nothing(cache: Path) -> None:
         (workdir / "mark").touch()
         return {"n": {"n": len(marks)}}
 
-    get_or_compute("again", step, Settings(), seed=0)
+    artifact = get_or_compute("again", step, Settings(), seed=0)
+    left = cache / f"{artifact.path.name}.partial"
+    left.mkdir()
+    (left / "checkpoint").touch()
     assert get_or_compute("again", step, Settings(), seed=0, force=True)["n"] == {"n": 2}
     assert marks == [[], []]
-    assert len(folders(cache)) == 1
+    assert folders(cache) == [artifact.path.name]
 
 
 def test_an_error_leaves_no_result_and_the_next_run_goes_on_in_the_same_folder(cache: Path) -> None:
