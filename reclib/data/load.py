@@ -59,13 +59,19 @@ def domain_of(name: str) -> str:
 def _folder(source: str) -> Path:
     if source in assets.ASSETS:
         return assets.locate(source)
+    if Path(source).name == source:  # a name, not a path such as ./name
+        return paths.dataset_dir(source)
     path = Path(source).expanduser()
-    return path if path.is_dir() else paths.dataset_dir(source)
+    if not path.is_dir():
+        raise InputError(f"{path} is not a folder; give the folder that holds the data set's files")
+    return path
 
 
 def _from_tables(
     name: str, interactions: pd.DataFrame, items: pd.DataFrame, config: DataConfig, report: Report
 ) -> Dataset:
+    report.add("source", "interactions read", len(interactions))
+    report.add("source", "items read", len(items))
     sequences, items = preprocess.clean(interactions, items, config, report)
     n_users = len(pd.unique(sequences.user_id))
     sizes = {"length": config.history_length + 1, "min_length": config.min_interactions}

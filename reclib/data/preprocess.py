@@ -67,6 +67,7 @@ def clean(
     table = _ordered(table, report)
     used, item = np.unique(table["item"].to_numpy(), return_inverse=True)
     items = items.iloc[used].set_axis(pd.RangeIndex(1, len(used) + 1, name=ITEM_IDX))
+    add_shared_titles(items, report)
     users = interactions[USER_ID].cat.categories.to_numpy(object)
     sequences = Sequences(
         users[table["user"].to_numpy()], (item + 1).astype(np.int32), table[TIMESTAMP].to_numpy()
@@ -107,14 +108,10 @@ def _titled(items: pd.DataFrame, config: DataConfig, report: Report) -> pd.DataF
         title = title.mask(long, title[long].map(lambda text: cut_title(text, limit)))
         report.add("titles", f"cut to {limit} characters at a word", long.sum())
     empty = title == ""
-    report.add("titles", f"items without a title, {_PAST[config.empty_title]}", empty.sum())
+    done = "kept" if config.empty_title == "keep" else "dropped"
+    report.add("titles", f"items without a title, {done}", empty.sum())
     items = items.assign(**{TITLE: title})
-    items = items if config.empty_title == "keep" else items[~empty]
-    add_shared_titles(items, report)
-    return items
-
-
-_PAST = {"drop": "dropped", "keep": "kept"}
+    return items if config.empty_title == "keep" else items[~empty]
 
 
 def cut_title(title: str, limit: int) -> str:
@@ -127,7 +124,7 @@ def cut_title(title: str, limit: int) -> str:
 def add_shared_titles(items: pd.DataFrame, report: Report) -> None:
     """Count the items whose title is another item's too."""
     shared = items[TITLE].duplicated(keep=False)
-    report.add("titles", "items that share their title with another, kept", shared.sum(), "one trie leaf")
+    report.add("catalogue", "items that share their title with another, kept", shared.sum(), "one trie leaf")
 
 
 def _coded(interactions: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:

@@ -117,6 +117,8 @@ def test_a_name_is_a_folder_below_the_data(tmp_path: Path, monkeypatch: pytest.M
     assert (dataset.name, dataset.domain) == ("some_books", "books")
     with pytest.raises(InputError, match="no data set other in .*; it holds some_books"):
         load(DataConfig(source="other"), seed=0)
+    with pytest.raises(InputError, match=r"items\.csv is not a folder; give the folder that holds"):
+        load(DataConfig(source=str(tmp_path / "some_books" / "items.csv")), seed=0)
 
 
 @pytest.mark.parametrize(

@@ -14,14 +14,12 @@ from reclib.schema import InputError
 def read(folder: Path, report: Report) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Interactions (user_id, item_id, timestamp, maybe rating) and items (item_id, title, …) of a folder.
 
-    The format is found from the names of its files. Raises InputError where none is known.
+    The format is found from the names of its files; a reader counts in `report` what it changes.
+    Raises InputError where no format is known.
     """
     for reader in (recbole, normalized, movielens, amazon):
         if reader.recognises(folder):
-            interactions, items = reader.read(folder, report)
-            report.add("source", "interactions read", len(interactions))
-            report.add("source", "items read", len(items))
-            return interactions, items
+            return reader.read(folder, report)
     found = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
     raise InputError(
         f"{folder}: no known format; it holds {found}. Known are *.inter and *.item, items.csv and "
