@@ -18,6 +18,7 @@ Options:
   --keep-going     go on after a notebook fails
   --list           show the notebooks and what they are expected to take, run nothing
   --jobs N         notebooks at once (default 1)
+  --set NAME=VALUE change a setting of the profile, as often as needed: --set tune.epochs=2
   --help           this text
 
 Environment: RECLIB_CACHE (default: artifacts/ beside this script), RECLIB_DATA, RECLIB_ASSETS.

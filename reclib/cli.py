@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -55,6 +56,10 @@ def run(
     keep_going: Annotated[bool, typer.Option(help="Go on after a notebook fails.")] = False,
     list_: Annotated[bool, typer.Option("--list", help="Show the notebooks, run nothing.")] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Notebooks at once.")] = 1,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Change a setting: --set tune.epochs=2. Results are labelled custom."),
+    ] = None,
 ) -> None:
     """Fetch what the profile needs, then execute the notebooks in order."""
     from reclib import checkup, config, notebook_files, runner
@@ -66,12 +71,15 @@ def run(
             expected = f"{notebook.minutes[profile]:g} minutes" if profile in notebook.minutes else "?"
             typer.echo(f"{notebook.name:<40} {expected:>14}")
         return
-    needed = checkup.needed_assets(config.profile(profile.value))
+    overrides = _overrides(set_ or [])
+    needed = checkup.needed_assets(config.override(config.profile(profile.value), **overrides))
     if profile is not ProfileName.smoke:
         needed += [name for notebook in notebooks for name in notebook.assets]
     _fetch(list(dict.fromkeys(needed)))
     try:
-        outcomes = runner.run(notebooks, profile=profile.value, force=force, keep_going=keep_going, jobs=jobs)
+        outcomes = runner.run(
+            notebooks, profile.value, overrides, force=force, keep_going=keep_going, jobs=jobs
+        )
     except KeyboardInterrupt:
         typer.echo(
             "\nreclib: interrupted; finished steps are kept, the same command goes on from there", err=True
@@ -119,6 +127,22 @@ def main() -> None:
             raise
         print(f"reclib: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+
+
+def _overrides(pairs: list[str]) -> dict[str, Any]:
+    """Settings and values of `--set name=value`; a value that is no JSON is text."""
+    from reclib.schema import InputError
+
+    overrides = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise InputError(f"--set {pair}: give a setting and its value, as in --set tune.epochs=2")
+        try:
+            overrides[name] = json.loads(text)
+        except json.JSONDecodeError:
+            overrides[name] = text
+    return overrides
 
 
 def _fetch(names: list[str]) -> None:

@@ -127,7 +127,7 @@ class TuneConfig:
     objective: what is minimised
     """
 
-    n_windows: int = 768
+    n_windows: int = 512
     epochs: int = 1
     batch_size: int = 16
     micro_batch_size: int = 16

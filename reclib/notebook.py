@@ -35,10 +35,15 @@ class Run:
         The settings of every step.
     seed
         The seed that steps are given where they are not given another.
+    overrides
+        Settings of the profile that were changed. Results then are labelled "custom", not with the profile.
     """
 
-    def __init__(self, name: str, profile: Profile, seed: int, force: bool) -> None:
+    def __init__(
+        self, name: str, profile: Profile, seed: int, force: bool, overrides: Mapping[str, Any]
+    ) -> None:
         self.name, self.profile, self.seed, self.force = name, profile, seed, force
+        self.overrides = dict(overrides)
         self._start = time.perf_counter()
         # With `force` a step is computed again if its result is older than this: once per kernel, and once
         # per `python -m reclib run`, whose notebooks share steps.
@@ -119,34 +124,39 @@ class Run:
         filled = {"seeds": str(self.seed)} | {key: origin[key] for key in ("config", "commit", "device")}
         table = pd.DataFrame(rows)
         table = table.assign(**{key: value for key, value in filled.items() if key not in table.columns})
-        registry.record(
-            table, self.name, profile=self.profile.name, folder=self.folder / "tables" / "results"
-        )
+        registry.record(table, self.name, profile=self.label, folder=notebook_files.results_dir(self.label))
 
     def record_statements(self, rows: pd.DataFrame | Sequence[Mapping[str, Any]]) -> None:
         """Keep what was found about checkable statements: the rows of `registry.record_statements`."""
         from reclib import registry
 
-        folder = self.folder / "tables" / "results"
-        registry.record_statements(rows, self.name, profile=self.profile.name, folder=folder)
+        folder = notebook_files.results_dir(self.label)
+        registry.record_statements(rows, self.name, profile=self.label, folder=folder)
 
     def registry(self) -> dict[str, pd.DataFrame]:
         """The papers' values and statements against what the notebooks recorded, written as tables."""
         from reclib import registry
 
-        tables = self.folder / "tables"
-        return registry.generate(results=tables / "results", folder=tables)
+        results = notebook_files.results_dir(self.label)
+        return registry.generate(results=results, folder=results.parent)
 
     @property
     def folder(self) -> Path:
         """Where this profile's figures go, and its tables below it."""
-        return notebook_files.figures_dir(self.profile.name)
+        return notebook_files.figures_dir(self.label)
+
+    @property
+    def label(self) -> str:
+        """What results are called: the profile's name, or "custom" where one but smoke was changed."""
+        is_custom = self.overrides and self.profile.name != "smoke"
+        return notebook_files.CUSTOM if is_custom else self.profile.name
 
     def provenance(self) -> dict[str, Any]:
         """Where the numbers come from: this notebook, its settings, the steps used, and this machine."""
         return {
             "notebook": self.name,
-            "profile": self.profile.name,
+            "profile": self.label,
+            "changed": {"profile": self.profile.name, **self.overrides} if self.overrides else {},
             "seed": self.seed,
             "config": config.config_hash(self.profile),
             "artifacts": [f"{row['step']}-{row['key']}" for row in self._steps],
@@ -157,7 +167,7 @@ class Run:
         seconds = time.perf_counter() - self._start
         record = {
             "notebook": self.name,
-            "profile": self.profile.name,
+            "profile": self.label,
             "seed": self.seed,
             "finished": time.strftime("%Y-%m-%d %H:%M:%S"),
             "seconds": round(seconds, 1),
@@ -165,7 +175,7 @@ class Run:
             "figures": self._figures,
             "tables": self._tables,
         }
-        path = notebook_files.runs_dir(self.profile.name) / f"{self.name}.json"
+        path = notebook_files.runs_dir(self.label) / f"{self.name}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps(record, indent=1)
         artifacts.atomic_write(path, lambda partial: partial.write_text(text, "utf-8"))
@@ -192,7 +202,8 @@ def start(
 ) -> Run:
     """Begin a notebook: choose the settings, set the threads, and print one line that says so.
 
-    `overrides` changes single settings by their dotted names: ``{"tune.learning_rate": 1e-3}``.
+    `overrides` changes single settings by their dotted names: ``{"tune.learning_rate": 1e-3}``; those of
+    `run --set` are taken from the environment.
 
     Raises
     ------
@@ -201,17 +212,17 @@ def start(
     """
     import torch
 
-    settings = config.profile(profile)
-    if overrides:
-        settings = config.override(settings, **overrides)
+    overrides = {**json.loads(os.environ.get(notebook_files.OVERRIDES) or "{}"), **(overrides or {})}
+    settings = config.override(config.profile(profile), **overrides)
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or n_cores()))
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     versions = ", ".join(f"{package} {metadata.version(package)}" for package in SHOWN_VERSIONS)
+    changed = "".join(f", {key}={value}" for key, value in overrides.items())
     print(
-        f"{name} · profile {profile}{' with overrides' if overrides else ''} · seed {seed} · {device}, "
+        f"{name} · profile {profile}{changed} · seed {seed} · {device}, "
         f"{torch.get_num_threads()} threads · Python {platform.python_version()}, {versions}"
     )
-    return Run(name, settings, seed, force)
+    return Run(name, settings, seed, force, overrides)
 
 
 def _finished_at(artifact: Artifact) -> float:

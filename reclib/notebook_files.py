@@ -17,6 +17,9 @@ PATTERN = "[0-9][0-9]_*.ipynb"
 # The runner sets it for its kernels: with `force`, a step is computed again only if its result is older than
 # this moment, so notebooks that share a step compute it once per run and not once each.
 RUN_STARTED = "RECLIB_RUN_STARTED"
+# Settings changed on the command line, as JSON: the runner sets it for its kernels.
+OVERRIDES = "RECLIB_OVERRIDES"
+CUSTOM = "custom"  # what results are labelled with whose profile was changed
 
 
 @dataclass(frozen=True)
@@ -65,8 +68,19 @@ def runs_dir(profile: str) -> Path:
 
 
 def figures_dir(profile: str) -> Path:
-    """Folder of the figures and tables of a profile: `figures/`, except for smoke, which proves nothing."""
-    return runs_dir(profile) / "figures" if profile == "smoke" else paths.figures_dir()
+    """Folder of the figures and tables of a profile.
+
+    `figures/`, except for smoke, which proves nothing, and for changed profiles, in `figures/custom/`.
+    """
+    if profile == "smoke":
+        return runs_dir(profile) / "figures"
+    return paths.figures_dir() / CUSTOM if profile == CUSTOM else paths.figures_dir()
+
+
+def results_dir(profile: str) -> Path:
+    """Folder of the results that the papers' numbers are compared with: one for all profiles but smoke."""
+    base = figures_dir(profile) if profile == "smoke" else paths.figures_dir()
+    return base / "tables" / "results"
 
 
 def select(notebooks: Sequence[NotebookFile], only: Sequence[str]) -> list[NotebookFile]:

@@ -21,7 +21,8 @@ OURS = ["ours", "ours_low", "ours_high", "seeds", "profile", "protocol", "config
 DIFFERENCE = ["reference", "difference", "difference_low", "difference_high"]
 STATEMENT_KEY = ["spec", "number", "dataset"]
 FINDING = ["holds", "value", "low", "high", "profile", "note"]
-PROFILES = ("smoke", "default", "paper")  # a result of a later one replaces that of an earlier one
+# A result of a later one replaces that of an earlier one; "custom" is a profile with changed settings.
+PROFILES = ("smoke", "default", "custom", "paper")
 STATUSES = ("reproduced", "direction", "differs", "not_run")
 _TEXT = ["seeds", "profile", "protocol", "config", "commit", "device", "reference", "holds", "note"]
 # Beside those of papers/protocols.csv, whose "constrained_beam" scores over the full vocabulary as released.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import queue
 import sys
@@ -13,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from reclib import notebook_files, paths
+from reclib import config, notebook_files, paths
 from reclib.board import Board, LastLine, Outcome
 from reclib.environment import n_cores
 from reclib.notebook_files import NotebookFile
@@ -72,14 +73,17 @@ def execute(
 
 def run(
     notebooks: Sequence[NotebookFile],
-    *,
     profile: str,
+    overrides: Mapping[str, Any] | None = None,
+    *,
     force: bool = False,
     keep_going: bool = False,
     jobs: int = 1,
     stream: TextIO | None = None,
 ) -> list[Outcome]:
     """Execute notebooks in order, `jobs` at once, with a progress line each.
+
+    `overrides` changes settings of the profile for all of them, by dotted names.
 
     After a failure nothing more is started unless `keep_going`; what is running then is finished. Ends with
     the line "N passed, N failed".
@@ -91,9 +95,16 @@ def run(
     parameters = {"profile": profile, "force": force}
     for notebook in notebooks:
         notebook_files.check_parameters(notebook.path, parameters)
+    config.override(config.profile(profile), **(overrides or {}))  # refused now, not by the first notebook
+    environment = {
+        notebook_files.RUN_STARTED: repr(time.time()),
+        notebook_files.OVERRIDES: json.dumps(overrides or {}),
+    }
     board = Board(notebooks, profile, stream or sys.stdout)
     board.opening(jobs)
-    outcomes = list(_schedule(notebooks, parameters, keep_going=keep_going, jobs=jobs, board=board))
+    outcomes = list(
+        _schedule(notebooks, parameters, environment, keep_going=keep_going, jobs=jobs, board=board)
+    )
     board.closing(outcomes)
     return outcomes
 
@@ -101,6 +112,7 @@ def run(
 def _schedule(
     notebooks: Sequence[NotebookFile],
     parameters: Mapping[str, Any],
+    environment: dict[str, str],
     *,
     keep_going: bool,
     jobs: int,
@@ -111,7 +123,6 @@ def _schedule(
     The threads are daemons: when the main thread ends, by Ctrl-C too, the process ends, and a kernel whose
     parent is gone ends itself.
     """
-    environment = {notebook_files.RUN_STARTED: repr(time.time())}
     if jobs > 1:
         environment["OMP_NUM_THREADS"] = str(max(1, n_cores() // jobs))
     done: queue.SimpleQueue[Outcome] = queue.SimpleQueue()

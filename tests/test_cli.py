@@ -44,6 +44,8 @@ def test_help_names_the_commands_and_comes_at_once() -> None:
     [
         (["fetch", "no-such-model"], "no asset named no-such-model: there are smollm2-135m-instruct"),
         (["run", "--only", "77", "--profile", "smoke"], "no notebook 77: there are "),
+        (["run", "--profile", "smoke", "--set", "tune.epoch=2"], "no setting 'tune.epoch'"),
+        (["run", "--profile", "smoke", "--set", "tune.epochs"], "--set tune.epochs: give a setting"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(cache: Path, arguments: list[str], message: str) -> None:

@@ -65,6 +65,17 @@ def test_overrides_change_single_settings() -> None:
     assert begin(overrides={"tune.learning_rate": 0.5}).profile.tune.learning_rate == 0.5
 
 
+def test_a_changed_profile_is_not_called_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(notebook_files.OVERRIDES, '{"tune.epochs": 2}')
+    run = begin(profile="paper")
+    assert run.profile.tune.epochs == 2
+    assert run.label == "custom"
+    assert run.provenance()["profile"] == "custom"
+    assert run.provenance()["changed"] == {"profile": "paper", "tune.epochs": 2}
+    assert run.folder == notebook_files.figures_dir("default") / "custom"
+    assert begin(profile="smoke").label == "smoke", "smoke proves nothing, changed or not"
+
+
 def test_a_step_is_computed_once_and_then_comes_from_the_cache(capsys: pytest.CaptureFixture[str]) -> None:
     step = Step()
     first = begin(seed=1).artifact("numbers", step, {"a": 2})

@@ -21,7 +21,7 @@ from reclib.decoding.search_trie import SearchTrie
 from reclib.evaluation.statistics import bootstrap_interval
 from reclib.seeding import numpy_generator
 
-N_WINDOWS = {"smoke": 8, "default": 24, "paper": 256}
+N_WINDOWS = {"smoke": 8, "default": 16, "paper": 256}
 USERS_PER_BATCH = 8
 
 

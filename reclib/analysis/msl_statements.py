@@ -11,7 +11,7 @@ from reclib.analysis.msl_tables import component_difference, gradient_ratio
 
 def gradient_statement(table: pd.DataFrame, dataset: str) -> list[dict[str, Any]]:
     """Statement 1a: early in LML training ‖∇𝓛¹‖ exceeds ‖∇𝓛²‖; holds if at all probes of a first quarter."""
-    early = gradient_ratio(table).set_index("training").loc["first quarter"]
+    early = gradient_ratio(table).query("training == 'first quarter'").iloc[0]
     values = {"value": early["ratio"], "low": early["low"], "high": early["high"]}
     note = "median, lowest and highest ratio of the norms over the first quarter of training"
     return [_finding("1a", dataset, bool(early["low"] > 1), note, **values)]
@@ -53,7 +53,7 @@ def temperature_statements(table: pd.DataFrame, dataset: str) -> list[dict[str, 
 def accuracy_statement(differences: pd.DataFrame, dataset: str) -> list[dict[str, Any]]:
     """Statement 4a: MSL with ATS is above LML on NDCG@10; holds if the paired interval is above 0."""
     rows = differences[(differences["method"] == "msl_ats") & (differences["metric"] == "NDCG")]
-    one = rows.loc[rows["k"].idxmax()]
+    one = rows.sort_values("k").iloc[-1]
     values = {"value": one["difference"], "low": one["low"], "high": one["high"]}
     note = f"paired difference of NDCG@{one['k']} on held-out windows"
     return [_finding("4a", dataset, bool(one["low"] > 0), note, **values)]

@@ -17,7 +17,7 @@ from reclib import paths
 from reclib.plotting import style, text_tables
 from reclib.schema import InputError, K
 
-RANK_OF_PROFILE = {"smoke": 0, "default": 1, "paper": 2}
+RANK_OF_PROFILE = {"smoke": 0, "default": 1, "custom": 2, "paper": 3}
 
 
 class Saved(NamedTuple):
