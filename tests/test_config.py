@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from reclib import config
+from reclib.assets import ASSETS
 from reclib.config import (
     DataConfig,
     DecodingConfig,
@@ -93,12 +94,11 @@ def test_smoke_needs_nothing_from_outside() -> None:
     assert len(smoke.seeds) == 1
 
 
-def test_default_is_48_steps_on_movielens() -> None:
+def test_default_trains_a_pretrained_lm_on_real_data_in_whole_steps() -> None:
     default = config.profile("default")
-    tune = default.tune
-    assert (default.data.source, default.data.history_length) == ("ml-100k", 6)
-    assert tune.n_windows * tune.epochs // tune.batch_size == 48
-    assert (tune.learning_rate, default.evaluation.n_windows) == (5e-4, 256)
+    assert default.data.source in ASSETS
+    assert default.lm.name in ASSETS
+    assert default.tune.n_windows % default.tune.batch_size == 0
 
 
 @pytest.mark.parametrize("name", ["smoke", "default", "paper"])
