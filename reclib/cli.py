@@ -1,4 +1,4 @@
-"""The command line: `python -m reclib fetch | run | status | doctor`. Each command imports what it needs."""
+"""The command line: `python -m reclib fetch | run | status | clear | doctor`. Each command imports what it needs."""
 
 from __future__ import annotations
 
@@ -96,6 +96,18 @@ def status() -> None:
 
     for title, lines in overview.sections():
         typer.echo(f"{title}\n{lines}\n")
+
+
+@app.command()
+def clear(
+    step: Annotated[str | None, typer.Argument(help="Only results of this step; all by default.")] = None,
+    older_than_days: Annotated[float, typer.Option(min=0, help="Only results this old.")] = 0.0,
+) -> None:
+    """Remove cached results, finished and unfinished; models and data stay."""
+    from reclib import artifacts
+
+    removed = artifacts.clear(step, older_than_days=older_than_days)
+    typer.echo("\n".join([*removed, f"{len(removed)} removed"]))
 
 
 @app.command()

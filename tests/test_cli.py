@@ -55,6 +55,16 @@ def test_bad_input_is_one_line_and_exit_code_2(cache: Path, arguments: list[str]
     assert said.stderr.count("\n") == 1
 
 
+def test_clear_removes_the_results_of_a_step(cache: Path) -> None:
+    from reclib.artifacts import get_or_compute
+
+    for step in ("kept", "removed"):
+        get_or_compute(step, lambda config, seed, workdir: {"numbers": {"a": 1}}, {}, seed=0)
+    said = reclib("clear", "removed")
+    assert said.stdout.splitlines()[-1] == "1 removed"
+    assert [path.parent.name.split("-")[0] for path in cache.glob("*/provenance.json")] == ["kept"]
+
+
 def test_an_unknown_option_or_profile_is_refused() -> None:
     for arguments in (["run", "--profil", "smoke"], ["run", "--profile", "huge"], ["run", "--jobs", "0"]):
         assert reclib(*arguments).returncode == 2
