@@ -1,4 +1,4 @@
-"""The command line: `python -m reclib fetch | run | status | clear | doctor`. Each command imports what it needs."""
+"""The command line: `python -m reclib fetch | run | status | clear | doctor`; it imports what it needs, late."""
 
 from __future__ import annotations
 
