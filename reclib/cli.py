@@ -1,4 +1,4 @@
-"""The command line: `python -m reclib fetch | run | status | clear | doctor`; it imports what it needs, late."""
+"""The command line: `python -m reclib fetch | run | status | clear | doctor`, which imports late."""
 
 from __future__ import annotations
 

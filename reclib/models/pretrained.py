@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -15,6 +17,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import logging
 
 from reclib import assets, paths
 from reclib.schema import InputError
@@ -29,9 +32,10 @@ def load_pretrained(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase
     """
     folder = _folder(name)
     try:
-        network = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=torch.float32, attn_implementation="sdpa"
-        )
+        with _no_progress_bar():
+            network = AutoModelForCausalLM.from_pretrained(
+                folder, dtype=torch.float32, attn_implementation="sdpa"
+            )
     except ValueError as error:  # of an architecture without exchangeable attention
         raise InputError(f"{folder} cannot be used: {error}") from error
     tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -43,6 +47,18 @@ def load_pretrained(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
     )
     return network, tokenizer
+
+
+@contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    """Load without transformers' bar over the weights, which takes a second and clutters a notebook."""
+    was_enabled = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            logging.enable_progress_bar()
 
 
 def _folder(name: str) -> Path:
