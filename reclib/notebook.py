@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reclib import artifacts, config, notebook_files
+from reclib import artifacts, config, notebook_files, paths
 from reclib.artifacts import Artifact
 from reclib.config import Profile
 from reclib.environment import n_cores
@@ -47,7 +47,7 @@ class Run:
         self._start = time.perf_counter()
         # With `force` a step is computed again if its result is older than this: once per kernel, and once
         # per `python -m reclib run`, whose notebooks share steps.
-        self._fresh_since = float(os.environ.get(notebook_files.RUN_STARTED) or time.time())
+        self._fresh_since = float(os.environ.get(paths.RUN_STARTED) or time.time())
         self._steps: list[dict[str, Any]] = []
         self._figures: list[str] = []
         self._tables: list[str] = []

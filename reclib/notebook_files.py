@@ -14,9 +14,6 @@ from reclib.schema import InputError
 
 PATTERN = "[0-9][0-9]_*.ipynb"
 
-# The runner sets it for its kernels: with `force`, a step is computed again only if its result is older than
-# this moment, so notebooks that share a step compute it once per run and not once each.
-RUN_STARTED = "RECLIB_RUN_STARTED"
 # Settings changed on the command line, as JSON: the runner sets it for its kernels.
 OVERRIDES = "RECLIB_OVERRIDES"
 CUSTOM = "custom"  # what results are labelled with whose profile was changed

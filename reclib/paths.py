@@ -1,4 +1,7 @@
-"""Every path, from the root of the repository; the environment may move the data and the cache."""
+"""Every path, from the root of the repository; the environment may move the data and the cache.
+
+Also the name of the variable by which a batch run tells its kernels that nobody watches them.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,11 @@ import os
 from pathlib import Path
 
 from reclib.schema import InputError
+
+# The runner sets it for its kernels, to the time it started. With `force`, a step is computed again only
+# if its result is older than that, so notebooks that share a step compute it once a run. Training prints
+# lines, for only text reaches the terminal of a run.
+RUN_STARTED = "RECLIB_RUN_STARTED"
 
 
 def root() -> Path:

@@ -97,7 +97,7 @@ def run(
         notebook_files.check_parameters(notebook.path, parameters)
     config.override(config.profile(profile), **(overrides or {}))  # refused now, not by the first notebook
     environment = {
-        notebook_files.RUN_STARTED: repr(time.time()),
+        paths.RUN_STARTED: repr(time.time()),
         notebook_files.OVERRIDES: json.dumps(overrides or {}),
     }
     board = Board(notebooks, profile, stream or sys.stdout)

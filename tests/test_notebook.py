@@ -102,7 +102,7 @@ def test_force_computes_again_once_per_kernel() -> None:
 
 
 def test_force_leaves_what_another_notebook_of_the_same_run_computed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(notebook_files.RUN_STARTED, "1000000000.0")
+    monkeypatch.setenv(paths.RUN_STARTED, "1000000000.0")
     step = Step()
     begin("12_a", force=True).artifact("numbers", step, {"a": 2})
     begin("13_b", force=True).artifact("numbers", step, {"a": 2})

@@ -26,7 +26,7 @@ from reclib.training.likelihood import catalogue_log_likelihood
 from reclib.training.lm_trainer import fine_tune
 
 FIXED_TEMPERATURE = 2.0  # ours: inside the clamp [1.5, 5] of the adaptive strategy
-N_PROBES = 12  # measurements of the gradients in one training
+N_PROBES = 8  # measurements of the gradients in one training
 PROBE_WINDOWS = 8
 WEIGHTS_WINDOWS = 64
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from torch import nn
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.utils import is_in_notebook
 
+from reclib import paths
 from reclib.config import TuneConfig
 from reclib.data.dataset import Dataset, Windows
 from reclib.models.causal_lm import CausalLM, load_adapter
@@ -208,7 +210,8 @@ def training_arguments(
         dataloader_pin_memory=device.type == "cuda",
         remove_unused_columns=False,
         report_to="none",
-        disable_tqdm=not (is_in_notebook() or sys.stderr.isatty()),
+        # a batch run shows text only, so it gets the lines of ProgressLines and no bar
+        disable_tqdm=paths.RUN_STARTED in os.environ or not (is_in_notebook() or sys.stderr.isatty()),
     )
     if arguments.n_gpu > 1:
         arguments._n_gpu = 1  # one process, one GPU; several GPUs are `accelerate launch`
