@@ -16,13 +16,17 @@ import pytest
 from reclib import config
 from reclib.assets import ASSETS
 from reclib.config import (
+    BackboneConfig,
     DataConfig,
     DecodingConfig,
     EvaluationConfig,
     LMConfig,
     ObjectiveConfig,
     Profile,
+    SequenceConfig,
+    SequenceTrainConfig,
     SyntheticConfig,
+    TextConfig,
     TuneConfig,
     canonical_json,
     config_hash,
@@ -38,9 +42,13 @@ GROUPS = [
     TuneConfig,
     DecodingConfig,
     EvaluationConfig,
+    BackboneConfig,
+    SequenceTrainConfig,
+    TextConfig,
+    SequenceConfig,
     Profile,
 ]
-SOURCE = Path(config.__file__).read_text("utf-8")
+SOURCE = Path(config.__file__).with_name("profiles.py").read_text("utf-8")
 
 
 def leaves(settings: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -64,6 +72,11 @@ def another(name: str, value: Any) -> Any:
         "tune.objective.scope": "all",
         "tune.objective.reduction": "tokens",
         "decoding.scoring": "full",
+        "sequence.data.split": "windows",
+        "sequence.data.empty_title": "keep",
+        "sequence.data.min_rating": 3.0,
+        "sequence.train.loss": "gbce",
+        "sequence.train.positions": "last",
     }
     if name in choices:
         return choices[name]
@@ -124,17 +137,18 @@ def test_every_value_of_profile_paper_names_its_source() -> None:
     stated = [lines[each.lineno - 1] for _, each in paper_settings() if not isinstance(each.value, ast.Call)]
     assert len(stated) > 30
     for line in stated:
-        assert line.strip() == 'name="paper",' or re.search(r"# (\[MSL\]|released|ours)", line), line
+        assert line.strip() == 'name="paper",' or re.search(r"# (\[(MSL|FAERec)\]|released|ours)", line), line
 
 
 def test_profile_paper_leaves_no_setting_to_a_default() -> None:
-    stated: dict[str, set[str | None]] = {}
+    stated: dict[ast.Call, set[str | None]] = {}
     for call, keyword in paper_settings():
-        stated.setdefault(ast.unparse(call.func), set()).add(keyword.arg)
-    for group in GROUPS:
-        if group is not SyntheticConfig:
-            names = {each.name for each in dataclasses.fields(group)} - {"synthetic"}
-            assert stated[group.__name__] == names
+        stated.setdefault(call, set()).add(keyword.arg)
+    groups = {group.__name__: group for group in GROUPS if group is not SyntheticConfig}
+    assert {ast.unparse(call.func) for call in stated} == set(groups)
+    for call, given in stated.items():
+        names = {each.name for each in dataclasses.fields(groups[ast.unparse(call.func)])}
+        assert given == names - {"synthetic"}
 
 
 # Groups of settings
@@ -274,7 +288,7 @@ def test_an_override_may_replace_a_group() -> None:
         ("tune.temperature", "tune.objective.temperature"),
         ("decodng.top_k", "decoding.top_k"),
         ("tune.epochs.number", "tune.epochs"),
-        ("qqqq", "name, data, lm, tune, decoding, evaluation, seeds"),
+        ("qqqq", "name, data, lm, tune, decoding, evaluation, sequence, seeds"),
     ],
 )
 def test_an_unknown_override_names_those_near_it(name: str, near: str) -> None:

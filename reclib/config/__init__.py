@@ -1,0 +1,30 @@
+"""Settings as frozen dataclasses, one for each step, and the three profiles made of them."""
+
+from reclib.config.canonical import canonical_json, config_hash, override
+from reclib.config.data import DataConfig, SyntheticConfig
+from reclib.config.lm import DecodingConfig, EvaluationConfig, LMConfig, ObjectiveConfig, TuneConfig
+from reclib.config.profiles import DEFAULT, PAPER, PROFILES, SMOKE, Profile, profile
+from reclib.config.sequence import BackboneConfig, SequenceConfig, SequenceTrainConfig, TextConfig
+
+__all__ = [
+    "DEFAULT",
+    "PAPER",
+    "PROFILES",
+    "SMOKE",
+    "BackboneConfig",
+    "DataConfig",
+    "DecodingConfig",
+    "EvaluationConfig",
+    "LMConfig",
+    "ObjectiveConfig",
+    "Profile",
+    "SequenceConfig",
+    "SequenceTrainConfig",
+    "SyntheticConfig",
+    "TextConfig",
+    "TuneConfig",
+    "canonical_json",
+    "config_hash",
+    "override",
+    "profile",
+]
