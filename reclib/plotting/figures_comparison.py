@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 
 from reclib.plotting.parts import (
     INTERVAL,
+    arms,
     axes_list,
     check_columns,
     dots,
@@ -110,11 +111,10 @@ def paper_against_ours(table: pd.DataFrame, ax: Axes) -> None:
     )
     for status in table["status"].unique():
         rows = table.loc[table["status"] == status]
-        error = [100 * (rows["ours"] - rows["ours_low"]), 100 * (rows["ours_high"] - rows["ours"])]
         ax.errorbar(
             100 * rows["ours"],
             place[rows.index],
-            xerr=error,
+            xerr=100 * arms(rows["ours"], rows["ours_low"], rows["ours_high"]),
             linestyle="none",
             marker="o",
             color=STATUS_COLOR[status],

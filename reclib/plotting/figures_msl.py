@@ -8,6 +8,7 @@ from matplotlib.ticker import MaxNLocator
 
 from reclib.plotting.parts import (
     INTERVAL,
+    arms,
     bars,
     check_columns,
     legend_above,
@@ -108,11 +109,8 @@ def temperature_curve(table: pd.DataFrame, ax: Axes) -> None:
         ax.errorbar(
             rows["temperature"],
             rows["value"],
-            xerr=[
-                rows["temperature"] - rows["temperature_low"],
-                rows["temperature_high"] - rows["temperature"],
-            ],
-            yerr=[rows["value"] - rows["low"], rows["high"] - rows["value"]],
+            xerr=arms(rows["temperature"], rows["temperature_low"], rows["temperature_high"]),
+            yerr=arms(rows["value"], rows["low"], rows["high"]),
             color=style.color,
             linestyle=style.line,
             marker=style.marker,

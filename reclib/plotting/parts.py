@@ -91,6 +91,18 @@ def marked_line(ax: Axes, x: pd.Series, y: pd.Series, style: SeriesStyle, *, n_m
     )
 
 
+def arms(value: Any, low: Any, high: Any) -> np.ndarray:
+    """Lengths of error bars from `value` down to `low` and up to `high`, (2, n), for `Axes.errorbar`.
+
+    The interval of a constant may miss it by a rounding error, which is a length of 0; a real miss stays
+    negative, and `errorbar` refuses it.
+    """
+    value, low, high = (np.atleast_1d(np.asarray(each, dtype=float)) for each in (value, low, high))
+    ends = np.stack([low, high])
+    lengths = np.stack([value - low, high - value])
+    return np.where(np.isclose(ends, value, rtol=1e-9, atol=0), 0.0, lengths)
+
+
 def dots(ax: Axes, table: pd.DataFrame, order: Sequence[str], styles: Mapping[str, SeriesStyle]) -> None:
     """One row a method, the first at the top: a dot at `value` and a bar from `low` to `high`."""
     for row in table.to_dict("records"):
@@ -98,7 +110,7 @@ def dots(ax: Axes, table: pd.DataFrame, order: Sequence[str], styles: Mapping[st
         ax.errorbar(
             value,
             order.index(row["method"]),
-            xerr=[[value - row["low"]], [row["high"] - value]],
+            xerr=arms(value, row["low"], row["high"]),
             color=style.color,
             marker=style.marker,
             capsize=2,

@@ -13,6 +13,7 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from reclib.plotting import export, figures, style
+from reclib.plotting.parts import arms
 from reclib.schema import InputError
 from tests.plotting.made_tables import EXAMPLES, Example
 
@@ -126,6 +127,12 @@ def test_dots_stand_in_the_row_of_their_method_with_their_interval() -> None:
             assert ends.tolist() == pytest.approx([row.low, row.high])
     names = [label.get_text() for label in fig.axes[0].get_yticklabels()]
     assert names == ["LML", "MSL", "MSL, τ = 2", "MSL + ATS", "popularity", "uniform"]
+
+
+def test_an_interval_that_misses_a_constant_by_a_rounding_error_is_drawn_and_a_real_miss_refused() -> None:
+    constant = np.log(1349)
+    np.testing.assert_array_equal(arms(constant, np.nextafter(constant, 8), constant), [[0.0], [0.0]])
+    np.testing.assert_allclose(arms([1.0, 2.0], [0.5, 2.5], [1.5, 3.0]), [[0.5, -0.5], [0.5, 1.0]])
 
 
 def test_an_adaptive_temperature_is_a_point_with_its_range() -> None:
