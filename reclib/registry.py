@@ -27,6 +27,8 @@ STATUSES = ("reproduced", "direction", "differs", "not_run")
 _TEXT = ["seeds", "profile", "protocol", "config", "commit", "device", "reference", "holds", "note"]
 # Beside those of papers/protocols.csv, whose "constrained_beam" scores over the full vocabulary as released.
 OWN_PROTOCOLS = ("constrained_beam_valid", "exact_top_k")
+# What does not depend on a profile: statistics of a paper's data set under the paper's preprocessing.
+OF_DATA = "statistics"
 _NORMAL_95 = 1.96  # half width of a 95 % interval in standard errors
 
 
@@ -116,8 +118,9 @@ def record_statements(
 def reproduction(folder: Path | None = None) -> pd.DataFrame:
     """One row for every printed value, with our result of the highest profile and a status by rule.
 
-    reproduced: profile paper, the paper's protocol, and within 2 pooled standard errors or 5 % of the printed
-    value; the papers print no errors, so theirs is taken as large as ours: the pooled one is √2 of ours.
+    reproduced: profile paper (any, for statistics of the data), the paper's protocol, and within 2 pooled
+    standard errors or 5 % of the printed value; the papers print no errors, so theirs is taken as large as
+    ours: the pooled one is √2 of ours.
     direction: the difference to `reference` has the printed sign, and its interval excludes 0.
     differs: run, and neither; it may be an effect too small for the run. not_run: no result.
 
@@ -188,7 +191,8 @@ def summary(folder: Path | None = None) -> pd.DataFrame:
 def _status(row: Mapping[Any, Any]) -> str:
     if pd.isna(row["ours"]):
         return "not_run"
-    if row["profile"] == "paper" and row["protocol"] == row["paper_protocol"] and _is_close(row):
+    is_setting = row["profile"] == "paper" or row["protocol"] == OF_DATA
+    if is_setting and row["protocol"] == row["paper_protocol"] and _is_close(row):
         return "reproduced"
     change, low, high = (row[name] for name in ("difference", "difference_low", "difference_high"))
     same_sign = np.sign(row["number"] - row["reference_number"]) == np.sign(change)

@@ -96,6 +96,14 @@ def test_two_pooled_standard_errors_are_enough(tmp_path: Path) -> None:
         assert status(tmp_path, ours=ours, **ends) == expected
 
 
+def test_statistics_of_the_data_are_the_papers_in_any_profile(tmp_path: Path) -> None:
+    row = {"paper": "MSL", "table": "4", "dataset": "Office", "metric": "users", "protocol": "statistics"}
+    for ours, expected in ((4895, "reproduced"), (4500, "differs")):
+        registry.record([row | {"ours": ours}], "02_trie", profile="default", folder=tmp_path)
+        table = registry.reproduction(tmp_path).query("status != 'not_run'")
+        assert table["status"].tolist() == [expected]
+
+
 @pytest.mark.parametrize("change", [{"profile": "default"}, {"protocol": "constrained_beam_valid"}])
 def test_another_profile_or_protocol_shows_at_best_a_direction(tmp_path: Path, change: dict) -> None:
     assert status(tmp_path, **change) == "direction"

@@ -36,16 +36,20 @@ def weights_statement(table: pd.DataFrame, dataset: str, *, threshold: float = 0
 def temperature_statements(table: pd.DataFrame, dataset: str) -> list[dict[str, Any]]:
     """Statements 3a (best fixed τ on NDCG@10 inside the range, above 1) and 3c (ATS within its interval).
 
+    3a holds if the best fixed τ is inside the range and its interval lies above the values of both ends.
     3c holds if the interval of ATS on NDCG@10 reaches the value of the best fixed τ.
     """
     rows = table[(table["metric"] == "NDCG") & (table["k"] == table["k"].max())]
     fixed, ats = rows[rows["method"] == "msl"], rows[rows["method"] == "msl_ats"].iloc[0]
     best = fixed.loc[fixed["value"].idxmax()]
-    inside = bool(1 < best["temperature"] < fixed["temperature"].max())
+    ends = fixed[fixed["temperature"].isin([fixed["temperature"].min(), fixed["temperature"].max()])]
+    inside = bool(best["temperature"] not in set(ends["temperature"]) and best["low"] > ends["value"].max())
+    where = f"best of {len(fixed)} fixed temperatures; its interval reaches from {best['low']:.4f}, "
+    where += f"the best end of the range has {ends['value'].max():.4f}"
     ats_values = {"value": ats["value"] - best["value"], "low": ats["low"] - best["value"]}
     note = f"NDCG@10 of ATS minus that of the best fixed τ ({best['temperature']:g}), interval of ATS"
     return [
-        _finding("3a", dataset, inside, "best of the fixed temperatures", value=float(best["temperature"])),
+        _finding("3a", dataset, inside, where, value=float(best["temperature"])),
         _finding("3c", dataset, bool(ats["high"] >= best["value"]), note, **ats_values),
     ]
 

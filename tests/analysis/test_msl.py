@@ -143,6 +143,18 @@ def test_statements_are_those_of_the_specification(tmp_path: Path) -> None:
     assert found["3b"] == "untested"
 
 
+@pytest.mark.parametrize(("low", "held"), [(0.012, True), (0.008, False)])
+def test_an_optimum_counts_where_its_interval_is_above_both_ends(low: float, held: bool) -> None:
+    values = {"method": ["msl"] * 3 + ["msl_ats"], "temperature": [1.0, 2.0, 4.0, 1.6]}
+    numbers = {"value": [0.010, 0.015, 0.009, 0.014], "low": [0.0, low, 0.0, 0.01], "high": [1.0] * 4}
+    table = pd.DataFrame(values | numbers).assign(metric="NDCG", k=10)
+    inside, adaptive = msl_statements.temperature_statements(table, "made")
+    assert (inside["number"], inside["holds"], inside["value"]) == ("3a", held, 2.0)
+    assert adaptive["holds"]
+    at_end = table.assign(value=[0.02, 0.015, 0.009, 0.014])
+    assert not msl_statements.temperature_statements(at_end, "made")[0]["holds"]
+
+
 def test_rows_for_the_registry_name_printed_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     both = {("lml", 0): ranked("lml"), ("msl_ats", 0): ranked("msl_ats")}
     bench = workbench()
