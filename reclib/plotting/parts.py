@@ -15,7 +15,12 @@ from reclib.plotting.style import INK, SMALL_PT, SeriesStyle
 from reclib.schema import InputError
 
 INTERVAL = "95 % bootstrap interval"
-_METRIC_LABELS = {"catalogue_nll": "$-\\log P_\\mathrm{valid}$(target)\n(nats, lower is better)"}
+_METRIC_LABELS = {
+    "catalogue_nll": "$-\\log P_\\mathrm{valid}$(target)\n(nats, lower is better)",
+    "overlap": "shared neighbours (Jaccard)",
+    "cka": "linear CKA",
+    "cosine": "mean cosine",
+}
 
 
 def check_columns(
