@@ -43,61 +43,94 @@ def target_ranks(
     Raises NotFiniteError for a state or an item that is not finite, and ValueError for scores that would
     overflow.
     """
-    _check_finite(states, items)
-    order = 1 + torch.mv(items[1:], states.mean(dim=0)).argsort(descending=True) if len(states) else None
+    check_finite(states, items)
     ranks = torch.ones_like(target)
-    if order is None:
+    if not len(states) or len(items) < 2:
         return ranks
-    place = torch.empty(len(items), dtype=torch.long, device=items.device)
-    place[order] = torch.arange(len(order), device=items.device)
+    order = 1 + torch.mv(items[1:], states.mean(dim=0)).argsort(descending=True)
     ordered = items.index_select(0, order)
-    for start in range(0, len(states), tile[0]):
-        users = slice(start, start + tile[0])
-        left_out = _left_out(target[users], None if seen is None else seen[users], place)
-        own = (states[users] @ items[target[users]].T).diagonal()
-        ranks[users] = 1 + _count_better(states[users], ordered, own, left_out, cutoff, tile[1])
-    return ranks
+    left_out = _LeftOut(target, seen, order, users_at_once=tile[0], items_at_once=tile[1])
+    own = _own_scores(states, items, target, tile[0])
+    alive = torch.arange(len(states), device=states.device)
+    counts = torch.zeros(len(states), dtype=states.dtype, device=states.device)  # of those alive
+    block = torch.empty(tile, dtype=states.dtype, device=states.device)
+    for number, start in enumerate(range(0, len(ordered), tile[1])):
+        tile_items = ordered[start : start + tile[1]]
+        _count_better(states, tile_items, own, counts, left_out.of(number, alive), block)
+        stays = counts < cutoff if cutoff is not None else None
+        if stays is None or bool(stays.all()):
+            continue
+        ranks[alive[~stays]] = 1 + counts[~stays].long()
+        states, own, counts, alive = states[stays], own[stays], counts[stays], alive[stays]
+        if not len(alive):
+            break
+    ranks[alive] = 1 + counts.long()
+    return ranks if cutoff is None else ranks.clamp_(max=cutoff + 1)
 
 
-def _left_out(target: Tensor, seen: Tensor | None, place: Tensor) -> tuple[Tensor, Tensor]:
-    """Users and places of what does not count, (M,) each, in the order of places: targets and seen items."""
-    columns = target[:, None] if seen is None else torch.cat([target[:, None], seen.to(target.dtype)], dim=1)
-    user, column = (columns > 0).nonzero(as_tuple=True)
-    at = place[columns[user, column]]
-    at, by_place = at.sort()
-    return user[by_place], at
+def _own_scores(states: Tensor, items: Tensor, target: Tensor, users_at_once: int) -> Tensor:
+    """Scores of the targets, (B,), by the same kind of product as all others: equal vectors then tie."""
+    parts = [
+        (state @ items.index_select(0, own).T).diagonal()
+        for state, own in zip(states.split(users_at_once), target.split(users_at_once), strict=True)
+    ]
+    return torch.cat(parts)
 
 
 def _count_better(
     states: Tensor,
-    ordered: Tensor,
+    tile_items: Tensor,
     own: Tensor,
-    left_out: tuple[Tensor, Tensor],
-    cutoff: int | None,
-    items_at_once: int,
-) -> Tensor:
-    """For each user the items that score at least `own`, no more than `cutoff` of them; (B,)."""
-    counts = torch.zeros(len(states), dtype=torch.long, device=states.device)
-    alive = torch.arange(len(states), device=states.device)
-    row = alive.clone()  # of each user among those alive, −1 once dropped
-    starts = range(0, len(ordered), items_at_once)
-    edges = torch.searchsorted(left_out[1], torch.tensor([*starts, len(ordered)], device=states.device))
-    for number, start in enumerate(starts):
-        scores = states @ ordered[start : start + items_at_once].T
-        inside = slice(*edges[number : number + 2].tolist())
-        of, at = row[left_out[0][inside]], left_out[1][inside] - start
-        scores[of[of >= 0], at[of >= 0]] = -torch.inf
-        counts[alive] += (scores >= own[:, None]).sum(dim=1)
-        if cutoff is None:
-            continue
-        stays = counts[alive] < cutoff
-        if int(stays.sum()) < len(alive):
-            states, own, alive = states[stays], own[stays], alive[stays]
-            if not len(alive):
-                break
-            row.fill_(-1)
-            row[alive] = torch.arange(len(alive), device=row.device)
-    return counts if cutoff is None else counts.clamp_(max=cutoff)
+    counts: Tensor,
+    left_out: list[tuple[Tensor, Tensor]],
+    block: Tensor,
+) -> None:
+    """Add to the counts the items of a tile that score at least `own`, but for those left out.
+
+    Counts are floats, which are exact up to 2²⁴: comparing in place and adding up rows is several times
+    faster than through booleans.
+    """
+    users_at_once = len(block)
+    for chunk, start in enumerate(range(0, len(states), users_at_once)):
+        users = slice(start, start + users_at_once)
+        state = states[users]
+        scores = block[: len(state), : len(tile_items)]
+        torch.mm(state, tile_items.T, out=scores)
+        row, column = left_out[chunk]
+        scores[row, column] = -torch.inf
+        torch.ge(scores, own[users, None], out=scores)
+        counts[users] += scores.sum(dim=1)
+
+
+class _LeftOut:
+    """What does not count, tile by tile: each user's target and seen items, by their place in the order."""
+
+    def __init__(
+        self, target: Tensor, seen: Tensor | None, order: Tensor, *, users_at_once: int, items_at_once: int
+    ) -> None:
+        place = torch.empty(len(order) + 1, dtype=torch.long, device=order.device)
+        place[order] = torch.arange(len(order), device=order.device)
+        columns = target[:, None] if seen is None else torch.cat([target[:, None], seen.to(target)], dim=1)
+        user, column = (columns > 0).nonzero(as_tuple=True)
+        at = place[columns[user, column]]
+        tile = at.div(items_at_once, rounding_mode="floor")
+        by_tile = (tile * len(target) + user).argsort()
+        self._user, self._column = user[by_tile], (at - tile * items_at_once)[by_tile]
+        n_tiles = -(-len(order) // items_at_once)
+        self._edges = [0, *torch.bincount(tile, minlength=n_tiles).cumsum(0).tolist()]
+        self._row = torch.full_like(target, -1)
+        self._users_at_once = users_at_once
+
+    def of(self, tile: int, alive: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Rows and columns of a tile's block, for each block of users; `alive` are ascending."""
+        inside = slice(self._edges[tile], self._edges[tile + 1])
+        self._row.fill_(-1)
+        self._row[alive] = torch.arange(len(alive), device=alive.device)
+        row, column = self._row[self._user[inside]], self._column[inside]
+        row, column = row[row >= 0], column[row >= 0]
+        block = row.div(self._users_at_once, rounding_mode="floor")
+        sizes = block.bincount(minlength=-(-len(alive) // self._users_at_once)).tolist()
+        return list(zip((row - block * self._users_at_once).split(sizes), column.split(sizes), strict=True))
 
 
 def top_items(states: Tensor, items: Tensor, k: int, *, seen: Tensor | None = None) -> Tensor:
@@ -110,7 +143,7 @@ def top_items(states: Tensor, items: Tensor, k: int, *, seen: Tensor | None = No
     n_items = len(items) - 1
     if not 1 <= k <= n_items:
         raise ValueError(f"k is {k}, the catalogue has {n_items} items: choose 1 to {n_items}")
-    _check_finite(states, items)
+    check_finite(states, items)
     users_at_once = max(1, LIST_BYTES // (len(items) * items.element_size()))
     lists = [
         _top_of(states[start : start + users_at_once] @ items.T, k, seen, start)
@@ -142,7 +175,7 @@ def _candidates(scores: Tensor, k: int) -> Tensor:
     return torch.cat([columns, rest], dim=1).sort(dim=1).values
 
 
-def _check_finite(states: Tensor, items: Tensor) -> None:
+def check_finite(states: Tensor, items: Tensor) -> None:
     """Refuse what would make a score NaN or infinite: comparisons with NaN hide that a ranking is void."""
     if not states.numel():
         return
