@@ -62,7 +62,7 @@ SMOKE = Profile(
 )
 
 # Every other setting is a default above, sized so that notebooks 00–15 take under half an hour on two cores.
-# Sequence recommenders: a cell is trained in seconds, so that the forty and more of 03 and 30–36 take minutes.
+# A sequence recommender is trained in seconds, so that the cells of 03 and 30–36 take minutes together.
 DEFAULT = Profile(
     name="default",
     data=DataConfig(source="ml-100k", history_length=6),
