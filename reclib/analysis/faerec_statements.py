@@ -141,7 +141,7 @@ def group_statements(from_base: pd.DataFrame, from_rival: pd.DataFrame) -> list[
 def coverage_statement(coverage: pd.DataFrame, differences: pd.DataFrame) -> list[Finding]:
     """Statement 5: Coverage@10 and Tail_Coverage@10 rise by more than a tenth of the backbone's, ours.
 
-    Holds if both do on every backbone, and the range over random halves of the users is above 0.
+    Holds if both do on every backbone, and the interval is above 0.
     """
     keys = ["dataset", "backbone", GROUP]
     rows = differences[(differences[METHOD] == FAEREC) & differences[GROUP].isin([ALL, TAIL])]
@@ -152,7 +152,7 @@ def coverage_statement(coverage: pd.DataFrame, differences: pd.DataFrame) -> lis
         is_well_above = (cells["difference"] > WELL_ABOVE * cells["value"]) & (cells["low"] > 0)
         weakest = _lowest(cells)
         note = (
-            f"FAERec minus backbone, range over halves of the users; {int(is_well_above.sum())} of "
+            f"FAERec minus backbone, interval by halves of the users; {int(is_well_above.sum())} of "
             f"{len(cells)} (all and tail, by backbone) above by more than a tenth; shown: {weakest[GROUP]}"
         )
         found.append(_finding("5", dataset, bool(is_well_above.all()), note, weakest))

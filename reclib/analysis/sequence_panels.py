@@ -45,11 +45,17 @@ def backbone_panels(table: pd.DataFrame, *, metric: str = "NDCG") -> pd.DataFram
 def popularity_panels(
     table: pd.DataFrame, methods: Sequence[str], *, backbone: str, metric: str = "NDCG"
 ) -> pd.DataFrame:
-    """Rows for `figures.accuracy_by_popularity`: the five groups, of one backbone; table: by popularity."""
+    """Rows for `figures.accuracy_by_popularity`: the five groups, of one backbone; table: by popularity.
+
+    Runs without a method go by the backbone's name where nothing else is shown.
+    """
     rows = table[(table[METRIC] == metric) & (table[K] == MAIN_K) & (table["backbone"] == backbone)]
     rows = rows[rows[METHOD].isin(list(methods)) & rows[GROUP].isin(GROUP_LABELS)]
     place = rows[METHOD].map({method: at for at, method in enumerate(methods)})
-    rows = rows.assign(place=place).sort_values(["dataset", "place"], kind="stable")
+    at = rows.groupby("dataset", sort=False).ngroup()
+    rows = rows.assign(at=at, place=place).sort_values(["at", "place"], kind="stable")
+    if tuple(methods) == (BASE,):
+        rows = rows.assign(method=backbone)
     return rows[["dataset", METHOD, METRIC, K, GROUP, *_ENDS, "n"]].reset_index(drop=True)
 
 
@@ -100,3 +106,12 @@ def best_settings(panels: pd.DataFrame) -> pd.DataFrame:
         spread = own[VALUE].max() - own[VALUE].min()
         rows.append((dataset, parameter, best["setting"], *best[_ENDS], spread))
     return pd.DataFrame(rows, columns=["dataset", "parameter", "setting", *_ENDS, "spread"])
+
+
+def gain_panels(differences: pd.DataFrame, *, metric: str = "NDCG") -> pd.DataFrame:
+    """Rows for `figures.comparison_grid`: FAERec minus its backbone, on all and tail targets, by backbone."""
+    rows = differences[(differences[METHOD] == FAEREC) & (differences[METRIC] == metric)]
+    name = f"gain in {metric}@{MAIN_K}"
+    rows = rows.assign(value=rows["difference"], metric=name, method=rows["backbone"], backbone="sasrec")
+    panels = comparison_panels(rows, metric=name)
+    return panels.assign(**{K: pd.array([pd.NA] * len(panels), dtype="Int64")})

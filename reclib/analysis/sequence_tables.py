@@ -27,6 +27,7 @@ GROUP_LABELS = ("1–4", "5–9", "10–19", "20–49", "≥50")
 UNSEEN = "0"  # targets that no training interaction shows
 MAIN_K = 10
 N_HALVES = 200  # random halves of the users that coverage is counted on
+_NORMAL_95 = 1.96
 
 
 def by_place(trained: Trained) -> Iterator[tuple[tuple[Any, str], dict[str, list[Artifact]]]]:
@@ -167,9 +168,10 @@ def coverage_table(trained: Trained, bench: SequenceBench, *, k: int = MAIN_K) -
 def coverage_differences(
     trained: Trained, bench: SequenceBench, *, reference: str = BASE, k: int = MAIN_K
 ) -> pd.DataFrame:
-    """Differences in coverage to a reference; the range covers 95 % of random halves of the users.
+    """Differences in coverage to a reference, ± 1.96 standard deviations over random halves of the users.
 
-    A bootstrap would repeat users and so understate coverage; half of them cover less, for both alike.
+    For a mean, the standard deviation over halves is its standard error. A bootstrap would repeat users and
+    so understate coverage.
     Returns dataset, backbone, method, reference, metric, k, group, difference, low, high.
     """
     rows = []
@@ -183,12 +185,12 @@ def coverage_differences(
                 continue
             ours = [_coverage(run["lists"]["items"], dataset, k) for run in runs]
             spread = _half_coverage(runs, dataset, halves, k) - their_halves  # (halves, groups)
-            low, high = np.quantile(spread, (0.025, 0.975), axis=0)
+            half_width = _NORMAL_95 * spread.std(axis=0)
             change = pd.concat(ours).groupby(GROUP, sort=False)[VALUE].mean()
             change -= pd.concat(theirs).groupby(GROUP, sort=False)[VALUE].mean()
             for place, (group, value) in enumerate(change.items()):
                 names = (dataset.name, backbone, label, reference, "coverage", k, group)
-                rows.append((*names, value, low[place], high[place]))
+                rows.append((*names, value, value - half_width[place], value + half_width[place]))
     columns = [*PLACE, METHOD, "reference", METRIC, K, GROUP, "difference", "low", "high"]
     return pd.DataFrame(rows, columns=columns)
 

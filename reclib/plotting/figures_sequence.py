@@ -33,7 +33,7 @@ from reclib.schema import InputError
 
 _VALUE = {"value": "float", "low": "float?", "high": "float?"}
 _METRIC = {"metric": "string", "k": "int?"}
-GROUP_TITLES = {"all": "all targets", "head": "head targets", "tail": "tail targets"}
+_GROUPS = ("all", "head", "tail")  # of targets, or of items where the metric is coverage
 SWEPT = {"redundancy": "redundancy weight λ", "alignment": "alignment weight α"}
 _SPACES = {
     "id": SeriesStyle("ID embedding", BLUE, "o", "-"),
@@ -58,7 +58,7 @@ def comparison_grid(table: pd.DataFrame, axes: Any, *, bars: str = INTERVAL) -> 
         {
             "dataset": table["dataset"].map(_dataset_labels(table["dataset"])),
             "backbone": table["backbone"].map(_method_labels(table["backbone"])),
-            "group": table["group"].map(lambda group: GROUP_TITLES.get(group, group)),
+            "group": _group_titles(table),
             "metric": metric,
         }
     )
@@ -71,7 +71,8 @@ def comparison_grid(table: pd.DataFrame, axes: Any, *, bars: str = INTERVAL) -> 
     for key, ax in zip(panels, axes_list(axes, len(panels), source="comparison_grid"), strict=True):
         chosen = panel == key
         dots(ax, table.loc[chosen], order, styles)
-        ax.margins(x=0.1)
+        if (table.loc[chosen, ["value", "low"]] < 0).any(axis=None):
+            ax.axvline(0, color=INK, linewidth=0.6, zorder=0)
         ax.set_xlabel(metric[chosen].iloc[0])
         ax.set_title(", ".join(names[chosen].iloc[0][differing]))
     if table["low"].notna().any():
@@ -206,7 +207,7 @@ def accuracy_and_cost(table: pd.DataFrame, ax: Axes) -> None:
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    ax.set_ylim(bottom=0)
+    ax.set_ylim(0, 1.05 * table["high"].max())
     ax.set_xlabel("training (CPU seconds)")
     ax.set_ylabel(metric_label(table["metric"].iloc[0], table["k"].iloc[0]))
     legend_above(ax)
@@ -242,6 +243,11 @@ def _setting_axis(ax: Axes, settings: pd.Series, *, is_log: bool) -> None:
     ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     ax.yaxis.set_major_locator(MaxNLocator(5))
+
+
+def _group_titles(table: pd.DataFrame) -> pd.Series:
+    of = table["metric"].map(lambda metric: "items" if metric == "coverage" else "targets")
+    return table["group"].where(~table["group"].isin(_GROUPS), table["group"] + " " + of)
 
 
 def _dataset_labels(names: pd.Series) -> dict[str, str]:

@@ -106,7 +106,7 @@ def test_the_best_baseline_is_neither_faerec_nor_the_backbone() -> None:
     assert row["difference"] == pytest.approx(0.3, abs=2 / is_tail().sum())
 
 
-def test_coverage_counts_distinct_items_and_its_range_holds_halves_of_the_users() -> None:
+def test_coverage_counts_distinct_items_and_its_interval_is_of_halves_of_the_users() -> None:
     n, n_items = len(is_tail()), BENCH.dataset(PROFILE.sequence.data).n_items
     spread = 1 + (np.arange(20) + 7 * np.arange(n)[:, None]) % n_items
     runs: Any = {cell("base"): made_run(np.ones(n)), cell("faerec"): made_run(np.ones(n), spread)}
@@ -115,7 +115,7 @@ def test_coverage_counts_distinct_items_and_its_range_holds_halves_of_the_users(
     assert one(table, method="faerec", group="tail")["value"] == 1
     row = one(sequence_tables.coverage_differences(runs, BENCH), group="all")
     assert row["difference"] == pytest.approx(1 - 10 / n_items)
-    assert 0 < row["low"] <= row["high"] <= row["difference"]
+    assert 0 < row["low"] <= row["difference"] <= row["high"]
     found = faerec_statements.coverage_statement(table, sequence_tables.coverage_differences(runs, BENCH))
     assert [each["holds"] for each in found] == [True]
 
