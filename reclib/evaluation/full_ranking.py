@@ -13,6 +13,7 @@ from torch import Tensor
 from reclib.data.dataset import Dataset, Windows
 from reclib.evaluation.ranks import Seen, check_targets
 from reclib.kernels.full_ranking import NotFiniteError, target_ranks, top_items
+from reclib.models.products import float32_products
 from reclib.models.sequence_model import SequenceModel
 from reclib.schema import PAD_IDX, RANK, InputError
 from reclib.seeding import numpy_generator
@@ -136,7 +137,7 @@ class _Scoring:
             for first in range(0, len(rows), self.users_per_block):
                 chosen = rows[first : first + self.users_per_block]
                 longest = max(1, int(lengths[chosen].max()))
-                with torch.inference_mode():
+                with torch.inference_mode(), float32_products():
                     states.append(self.model.user_states(self.history(chosen)[:, -longest:]))
             yield rows, torch.cat(states)
 
@@ -145,7 +146,7 @@ class _Scoring:
 def _explained(rows: np.ndarray) -> Iterator[None]:
     """Say of a kernel's refusal which window or item it is, and what to do about it."""
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), float32_products():
             yield
     except NotFiniteError as error:
         what = f"window {rows[error.index]}: its state" if error.what == "row" else f"item_idx {error.index}"

@@ -113,9 +113,11 @@ def _blocks(
     columns = items[1:]  # (N, D)
     losses = torch.empty_like(states[:, 0])
     by_state, by_item = torch.zeros_like(states), torch.zeros_like(items)
+    # one block for all: memory that is fresh each time costs about as much as the product
+    block = states.new_empty(min(rows_at_once, len(states)), len(columns))
     for start in range(0, len(states), rows_at_once):
         rows = slice(start, start + rows_at_once)
-        scores = states[rows] @ columns.T  # (block, N)
+        scores = torch.mm(states[rows], columns.T, out=block[: len(states[rows])])  # (block, N)
         own = (target[rows] - 1)[:, None]
         top = scores.amax(dim=1, keepdim=True)
         gained = scores.gather(1, own) - top

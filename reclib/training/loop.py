@@ -17,6 +17,7 @@ from torch import Tensor
 
 from reclib.config import SequenceTrainConfig
 from reclib.data.dataset import Windows
+from reclib.models.products import float32_products
 from reclib.models.sequence_model import SequenceModel
 from reclib.schema import InputError
 from reclib.seeding import derived_seed, torch_generator
@@ -161,7 +162,7 @@ class _Training:
         losses: list[Tensor] = []
         parts: dict[str, list[Tensor]] = {}
         self.model.train()
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        with torch.random.fork_rng([device] if device.type == "cuda" else []), float32_products():
             torch.manual_seed(derived_seed(self.seed, f"{self.stage} dropout {number}"))
             for index, batch in enumerate(self.batches.epoch(order)):
                 step = number * len(self.batches) + index

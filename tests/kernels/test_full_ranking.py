@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable
+
 import pytest
 import torch
 from hypothesis import given
@@ -7,6 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from reclib.kernels.full_ranking import NotFiniteError, target_ranks, top_items
+from reclib.models.products import float32_products
 from tests import reference
 
 
@@ -51,15 +55,19 @@ def test_ties_count_against_the_target() -> None:
     assert target_ranks(torch.zeros(2, 3), torch.zeros(11, 3), torch.tensor([1, 10])).tolist() == [10, 10]
 
 
-def test_items_of_one_vector_tie_whatever_the_rounding() -> None:
+@pytest.mark.parametrize("products", [contextlib.nullcontext, float32_products])
+def test_items_of_one_vector_tie_whatever_the_rounding(
+    products: Callable[[], contextlib.AbstractContextManager[None]],
+) -> None:
     generator = torch.Generator().manual_seed(0)
     states = torch.randn(700, 64, generator=generator)
     items = torch.randn(3_000, 64, generator=generator)
     items[1500:] = items[:1500]  # row 1500 is padding's, which takes no part
     target = torch.randint(1, 1500, (700,), generator=generator)
-    twin = target_ranks(states, items, target + 1500)
-    assert torch.equal(target_ranks(states, items, target), twin)
-    without = target_ranks(states, items, target, seen=target[:, None] + 1500)
+    with products():
+        twin = target_ranks(states, items, target + 1500)
+        assert torch.equal(target_ranks(states, items, target), twin)
+        without = target_ranks(states, items, target, seen=target[:, None] + 1500)
     assert torch.equal(without + 1, twin)
 
 

@@ -44,7 +44,7 @@ def test_gbce_weighs_the_target_by_the_sampling_rate() -> None:
 
 @pytest.mark.parametrize(("calibration", "is_calm"), [(1.0, True), (0.5, False), (0.0, False)])
 def test_calibrated_gbce_is_calm_where_scores_are_the_true_chances(calibration: float, is_calm: bool) -> None:
-    """Items of chance p, scores with σ(s) = p, one negative among the others: no gradient is left at t = 1."""
+    """Items of chance p, scores with σ(s) = p, one negative of the others: no gradient is left at t = 1."""
     chances = torch.tensor([0.5, 0.3, 0.15, 0.05], dtype=torch.float64)
     scores = chances.logit().requires_grad_()
     target, other = torch.tensor([(i, j) for i in range(4) for j in range(4) if i != j]).T
