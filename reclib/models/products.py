@@ -9,8 +9,10 @@ from typing import Any, cast
 
 import torch
 
+from reclib.seeding import torch_generator
+
 SHAPES = ((256, 64, 2048), (2560, 64, 256), (64, 2048, 64), (33, 50, 127))
-SLACK = 4.0  # times the largest error of the default
+SLACK = 16.0  # times the largest error of the default, which adds up in another order; bfloat16: thousands
 
 
 @contextlib.contextmanager
@@ -51,7 +53,7 @@ def _is_as_accurate() -> bool:
 
 def _error() -> float:
     """Largest error of trial products, of all layouts that training and ranking use."""
-    generator = torch.Generator().manual_seed(0)
+    generator = torch_generator(0, "trial products")
     errors = []
     for rows, inner, columns in SHAPES:
         left = torch.randn(rows, inner, generator=generator)
