@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from reclib.kernels.neighbours import nearest_by_cosine
+from reclib.models.items import pca
 from reclib.schema import InputError
 from reclib.seeding import derived_seed
 
@@ -90,18 +91,9 @@ def embedding_views(model: Any, text: Any) -> tuple[np.ndarray, np.ndarray]:
         views = model.items.embedding_views()
     else:
         table = model.item_matrix()
-        views = table, _reduced(text.matrix, table.shape[1])
+        views = table, pca(text.matrix, table.shape[1])
     id_rows, llm_rows = (torch.as_tensor(view).detach().float().cpu().numpy() for view in views)
     return id_rows, llm_rows
-
-
-def _reduced(text: np.ndarray, width: int) -> np.ndarray:
-    """Principal components of the rows of items, (N+1, width); row 0 stays zero, missing components are 0."""
-    centred = text[1:].astype(np.float64) - text[1:].mean(axis=0, dtype=np.float64)
-    directions = np.linalg.eigh(centred.T @ centred)[1][:, ::-1][:, :width]  # (E, ≤ width), largest first
-    reduced = np.zeros((len(text), width))
-    reduced[1:, : directions.shape[1]] = centred @ directions
-    return reduced
 
 
 def _check(first: np.ndarray, second: np.ndarray, *, same_width: bool = False) -> None:
