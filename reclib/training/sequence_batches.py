@@ -20,11 +20,14 @@ class Batch(NamedTuple):
 
     history: (B, S) int64, padded on the left, cut to the longest of the batch; target: (B,) int64
     row: (B,) int64, which of the windows given to `fit` each is
+    weight: predicted positions of this batch over those of a mean batch: with it as a factor of the batch's
+        mean loss every position of an epoch weighs alike, though batches of long histories hold more
     """
 
     history: Tensor
     target: Tensor
     row: Tensor
+    weight: float = 1.0
 
 
 class WindowBatches:
@@ -53,6 +56,7 @@ class WindowBatches:
         self.batch_size = batch_size
         self.rows = torch.from_numpy(rows)
         self.lengths = torch.from_numpy(lengths[rows])
+        self._positions = self.lengths if positions == "all" else torch.ones_like(self.lengths)
         self._row = self.rows.to(device)
         self._history = torch.from_numpy(windows.history[rows]).to(device)
         self._target = torch.from_numpy(windows.target_idx[rows]).long().to(device)
@@ -74,9 +78,10 @@ class WindowBatches:
         for number in torch.randperm(len(batches), generator=generator).tolist():
             chosen = batches[number]
             longest = int(self.lengths[chosen].max())
+            weight = float(self._positions[chosen].sum() * len(self) / self._positions.sum())
             chosen = chosen.to(self._row.device)
             history = self._history[chosen, -longest:].long()
-            yield Batch(history, self._target[chosen], self._row[chosen])
+            yield Batch(history, self._target[chosen], self._row[chosen], weight)
 
 
 def _last_of_users(user_id: np.ndarray) -> np.ndarray:

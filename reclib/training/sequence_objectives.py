@@ -84,7 +84,9 @@ def _cloze(model: SequenceModel, batch: Batch, positions: str, generator: torch.
 
 
 class SequenceObjective:
-    """The mean loss of the predicted positions of a batch; 0, with a gradient, where there are none.
+    """The mean loss of the predicted positions of a batch, times its weight.
+
+    It is 0, with a gradient, where there are no such positions.
 
     "bce" and "gbce": `n_negatives` for each position, drawn evenly among items the window does not hold.
     "sampled_softmax": `n_negatives` drawn once a step for all positions, by training `counts` (and
@@ -114,6 +116,7 @@ class SequenceObjective:
             total = self._sampled_softmax(model, predicted, context.generator).mean()
         else:
             total = self._binary(model, batch, predicted, context.generator).mean()
+        total = total * batch.weight
         return total, {self.config.loss: total.detach()}
 
     def _binary(

@@ -46,6 +46,16 @@ def test_histories_are_cut_to_the_longest_and_lengths_are_alike() -> None:
         assert lengths.max() - lengths.min() <= 1
 
 
+@pytest.mark.parametrize("positions", ["all", "last"])
+def test_every_position_of_an_epoch_weighs_alike(positions: str) -> None:
+    part = windows([1 + row % 6 for row in range(4 * POOL + 2)])
+    found = epoch(part, positions=positions)
+    n_positions = [(batch.history > 0).sum() if positions == "all" else len(batch.row) for batch in found]
+    shares = [batch.weight / float(count) for batch, count in zip(found, n_positions, strict=True)]
+    assert np.allclose(shares, shares[0])
+    assert np.mean([batch.weight for batch in found]) == pytest.approx(1)
+
+
 def test_epochs_differ_and_a_seed_repeats_one() -> None:
     part = windows([3] * 20)
     orders = [torch.cat([batch.row for batch in epoch(part, seed=seed)]).tolist() for seed in (0, 0, 1)]
