@@ -49,7 +49,7 @@ def show(model: SequenceModel, windows: Windows, positions: str) -> None:
             ticks.append(time.process_time())
             spent[phase] += ticks[-1] - ticks[-2]
 
-        batch = next(waiting)
+        batch, _ = next(waiting)
         tick("batch")
         predicted = predicted_positions(model, batch, config.positions, generator)
         tick("encoder, forward")
@@ -70,7 +70,7 @@ def show(model: SequenceModel, windows: Windows, positions: str) -> None:
             step(phases)
         with profile(activities=[ProfilerActivity.CPU]) as recorded:
             for _ in range(STEPS):
-                objective(model, next(waiting), context)[0].backward()
+                objective(model, next(waiting)[0], context)[0].backward()
                 optimiser.step()
                 optimiser.zero_grad()
     total = sum(phases.values())

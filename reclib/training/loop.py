@@ -164,9 +164,9 @@ class _Training:
         self.model.train()
         with torch.random.fork_rng([device] if device.type == "cuda" else []), float32_products():
             torch.manual_seed(derived_seed(self.seed, f"{self.stage} dropout {number}"))
-            for index, batch in enumerate(self.batches.epoch(order)):
+            for index, (batch, weight) in enumerate(self.batches.epoch(order)):
                 step = number * len(self.batches) + index
-                context = Context(number, step, self.config.epochs, drawing)
+                context = Context(number, step, self.config.epochs, drawing, weight)
                 batch = transform(batch, context) if transform else batch  # noqa: PLW2901
                 losses.append(self._step(terms, batch, context, parts))
         self._check(losses)

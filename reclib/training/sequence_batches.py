@@ -20,14 +20,11 @@ class Batch(NamedTuple):
 
     history: (B, S) int64, padded on the left, cut to the longest of the batch; target: (B,) int64
     row: (B,) int64, which of the windows given to `fit` each is
-    weight: predicted positions of this batch over those of a mean batch: with it as a factor of the batch's
-        mean loss every position of an epoch weighs alike, though batches of long histories hold more
     """
 
     history: Tensor
     target: Tensor
     row: Tensor
-    weight: float = 1.0
 
 
 class WindowBatches:
@@ -69,8 +66,12 @@ class WindowBatches:
         """Windows of an epoch."""
         return len(self.rows)
 
-    def epoch(self, generator: torch.Generator) -> Iterator[Batch]:
-        """Batches of one epoch in the order that a CPU generator gives."""
+    def epoch(self, generator: torch.Generator) -> Iterator[tuple[Batch, float]]:
+        """Batches of one epoch in the order that a CPU generator gives, each with its weight.
+
+        The weight is the batch's predicted positions over those of a mean batch: as a factor of its mean
+        loss it makes every position of the epoch weigh alike, though long histories hold more of them.
+        """
         shuffled = torch.randperm(len(self.rows), generator=generator)
         pools = shuffled.split(POOL * self.batch_size)
         ordered = [pool[self.lengths[pool].argsort(stable=True)] for pool in pools]
@@ -81,7 +82,7 @@ class WindowBatches:
             weight = float(self._positions[chosen].sum() * len(self) / self._positions.sum())
             chosen = chosen.to(self._row.device)
             history = self._history[chosen, -longest:].long()
-            yield Batch(history, self._target[chosen], self._row[chosen], weight)
+            yield Batch(history, self._target[chosen], self._row[chosen]), weight
 
 
 def _last_of_users(user_id: np.ndarray) -> np.ndarray:

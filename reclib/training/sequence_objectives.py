@@ -26,12 +26,16 @@ LAST_SHARE = 0.1  # of windows whose last item alone is hidden, as it is when it
 
 
 class Context(NamedTuple):
-    """Where training stands: epoch and step from 0, the most epochs there may be, and what to draw from."""
+    """Where training stands: epoch and step from 0, the most epochs there may be, and what to draw from.
+
+    weight: of the batch, see `WindowBatches.epoch`; the factor of a mean over its positions
+    """
 
     epoch: int
     step: int
     n_epochs: int
     generator: torch.Generator
+    weight: float = 1.0
 
 
 Term = Callable[[SequenceModel, Batch, Context], tuple[Tensor, dict[str, Tensor]]]
@@ -84,7 +88,7 @@ def _cloze(model: SequenceModel, batch: Batch, positions: str, generator: torch.
 
 
 class SequenceObjective:
-    """The mean loss of the predicted positions of a batch, times its weight.
+    """The mean loss of the predicted positions of a batch, times the batch's weight.
 
     It is 0, with a gradient, where there are no such positions.
 
@@ -116,7 +120,7 @@ class SequenceObjective:
             total = self._sampled_softmax(model, predicted, context.generator).mean()
         else:
             total = self._binary(model, batch, predicted, context.generator).mean()
-        total = total * batch.weight
+        total = total * context.weight
         return total, {self.config.loss: total.detach()}
 
     def _binary(
