@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
+from reclib.models.backbones.residual import EndPositions
 from reclib.models.sequence_model import SequenceModel
 from reclib.models.text_adapter import TextAdapter
 from reclib.schema import PAD_IDX, InputError
@@ -51,16 +52,26 @@ class CrossAttention(nn.Module):
 class DualView(SequenceModel):
     """Score = ⟨[u_co ; u_se], [e_co ; e_se]⟩: a collaborative and a semantic view of users and items.
 
-    items: e_co, a trained ID table; semantics: e_se = adapter(text). One backbone encodes both views, after
-    each was replaced by what the other view's positions attend to in it: states are (…, 2D), collaborative
-    first. Source: [LLM-ESR] Eq. (2)–(6) of §3.2, restated.
+    items: e_co, a trained ID table; semantics: e_se = adapter(text). Position embeddings, the same for both
+    views, are added to the vectors of a history; then each view is replaced by what the other view's
+    positions attend to in it, and one backbone encodes both: states are (…, 2D), collaborative first.
+    Histories of at most `max_length` items. Source: [LLM-ESR] §3.2; positions as in its public code.
     """
 
     def __init__(
-        self, items: nn.Module, semantics: TextAdapter, backbone: nn.Module, *, d_model: int, n_heads: int
+        self,
+        items: nn.Module,
+        semantics: TextAdapter,
+        backbone: nn.Module,
+        *,
+        d_model: int,
+        n_heads: int,
+        max_length: int,
     ) -> None:
         super().__init__(items, backbone)
         self.semantics = semantics
+        # Without them a query could not tell the item it stands at from any other that is as similar.
+        self.positions = EndPositions(max_length, d_model)
         self.ask_collaborative = CrossAttention(d_model, n_heads, is_causal=self.is_causal)
         self.ask_semantic = CrossAttention(d_model, n_heads, is_causal=self.is_causal)
 
@@ -93,6 +104,8 @@ class DualView(SequenceModel):
 
     def _encode(self, collaborative: Tensor, semantic: Tensor, mask: Tensor, *, last_only: bool) -> Tensor:
         """Cross-attention both ways, then both views through the one backbone at once."""
+        positions = self.positions(mask.shape[1])
+        collaborative, semantic = collaborative + positions, semantic + positions
         views = [
             self.ask_collaborative(semantic, collaborative, mask),
             self.ask_semantic(collaborative, semantic, mask),

@@ -21,7 +21,7 @@ def make(*, is_causal: bool = True) -> DualView:
         torch.manual_seed(0)
         backbone = LastItem(WIDTH, dropout=0.0) if is_causal else LeftNeighbour(WIDTH, max_length=6)
         adapter = TextAdapter(text, WIDTH, hidden=3)
-        model = DualView(Table(N_ITEMS, WIDTH), adapter, backbone, d_model=WIDTH, n_heads=2)
+        model = DualView(Table(N_ITEMS, WIDTH), adapter, backbone, d_model=WIDTH, n_heads=2, max_length=8)
     return model.eval()
 
 
@@ -61,6 +61,16 @@ def test_a_later_item_changes_no_earlier_state_and_padding_changes_none() -> Non
     torch.testing.assert_close(model.states(HISTORY[:1, 2:]), states[:1, 2:])
     torch.testing.assert_close(model.states(HISTORY, last_only=True), states[:, -1])
     assert not states[0, :2].any()
+
+
+def test_a_position_is_told_from_another_that_holds_the_same_item() -> None:
+    model, twice = make(), torch.tensor([[4, 4, 4]])
+    states = model.states(twice)
+    assert not torch.allclose(states[:, 1], states[:, 2], atol=1e-6, rtol=0)
+    with torch.no_grad():
+        model.positions.weight.zero_()
+    states = model.states(twice)
+    torch.testing.assert_close(states[:, 1], states[:, 2])
 
 
 def test_a_cloze_hides_an_item_in_both_views() -> None:

@@ -14,10 +14,11 @@ From the paper and the settings of its public code: ten similar users, α = 0.1,
 a non-linearity whose middle has half the text's width, no residual path around the cross-attention.
 
 Changed or simplified: the encoder and the cross-attention are causal, except with BERT4Rec; in the public
-code the mask of SASRec is commented out and the cross-attention has none. Position embeddings come after the
-cross-attention, inside the backbone, where every backbone has its own. A user is the mean of the texts of
-their items, not an LLM's embedding of a text about them. Of the ten similar users `n_teachers` are drawn at
-each step: the gradient is linear in the teacher, so that its mean over draws is that of all ten.
+code the mask of SASRec is commented out and the cross-attention has none. Position embeddings stand in front
+of the cross-attention with every backbone, there with all but GRU4Rec; those of the backbone come after it.
+A user is the mean of the texts of their items, not an LLM's embedding of a text about them. Of the ten
+similar users `n_teachers` are drawn at each step: the gradient is linear in the teacher, so that its mean over
+draws is that of all ten.
 """
 
 from __future__ import annotations
@@ -122,6 +123,7 @@ def train(setup: MethodSetup, options: LLMESROptions, *, seed: int, workdir: Pat
             encoder(setup),
             d_model=d_model,
             n_heads=options.n_heads,
+            max_length=windows.history.shape[1],
         )
     users = similar_users(windows, text, options.n_similar).to(setup.device)
     return fit(

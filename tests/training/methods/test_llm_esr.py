@@ -22,7 +22,7 @@ from tests.training.sequence_toy import WIDTH, dataset, train_config
 def make() -> DualView:
     def model() -> DualView:
         adapter = TextAdapter(text_matrix(), WIDTH, hidden=12)
-        return DualView(table(), adapter, Recurrent(), d_model=WIDTH, n_heads=2)
+        return DualView(table(), adapter, Recurrent(), d_model=WIDTH, n_heads=2, max_length=8)
 
     return built(model)
 
