@@ -7,9 +7,11 @@
 from __future__ import annotations
 
 import math
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from reclib.models.backbones.residual import INITIAL_STD, NORM_EPS, ResidualFeedForward, at_least_single
@@ -19,25 +21,48 @@ RADII = (0.8, 0.99)  # of the eigenvalues at the start
 EXPANSION = 2  # width of the recurrent state over D
 
 
-def linear_scan(inputs: Tensor, log_radius: Tensor, phase: Tensor) -> Tensor:
-    """h_i = λ ⊙ h_{i−1} + u_i, h_{−1} = 0, in ⌈log₂ S⌉ steps; λ = exp(log_radius + 𝒾·phase).
+def doubling(inputs: Tensor, eigenvalue: Tensor) -> Tensor:
+    """h_i = λ ⊙ h_{i−1} + u_i, h_{−1} = 0, in ⌈log₂ S⌉ steps; u: (B, S, H), λ: (H,).
 
-    inputs: u (B, S, H) complex; log_radius, phase: (H,) real. After the step of width s, place i holds
-    Σ_{j<2s} λʲ u_{i−j}; the next adds λ^{2s} times what stands 2s earlier ([LRURec] §3.3).
+    After the step of width s, place i holds Σ_{j<2s} λʲ u_{i−j}; the next adds λ^{2s} times what stands 2s
+    earlier ([LRURec] §3.3).
     """
-    states, width = inputs, 1
+    states, width, power = inputs.clone(), 1, eigenvalue
     while width < inputs.shape[1]:
-        power = torch.polar(torch.exp(width * log_radius), width * phase)
-        states = torch.cat([states[:, :width], states[:, width:] + power * states[:, :-width]], dim=1)
-        width *= 2
+        states[:, width:] += power * states[:, :-width]  # the product is made before anything is added
+        width, power = 2 * width, power * power
     return states
 
 
-def last_of_scan(inputs: Tensor, log_radius: Tensor, phase: Tensor) -> Tensor:
+class _Scan(torch.autograd.Function):
+    """`doubling`, whose gradients are one scan backwards.
+
+    ∂L/∂u_i = g_i = ∂L/∂h_i + λ̄ g_{i+1} and ∂L/∂λ = Σ_i h̄_{i−1} g_i, where h̄ and λ̄ are conjugates.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor, eigenvalue: Tensor) -> Tensor:
+        states = doubling(inputs, eigenvalue)
+        ctx.save_for_backward(states, eigenvalue)
+        return states
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        states, eigenvalue = ctx.saved_tensors
+        to_inputs = doubling(gradient.flip(1), eigenvalue.conj()).flip(1)
+        return to_inputs, (states[:, :-1].conj() * to_inputs[:, 1:]).sum(dim=(0, 1))
+
+
+def linear_scan(inputs: Tensor, eigenvalue: Tensor) -> Tensor:
+    """All states of h_i = λ ⊙ h_{i−1} + u_i; u (B, S, H), λ (H,), complex → (B, S, H)."""
+    return cast(Tensor, _Scan.apply(inputs, eigenvalue))
+
+
+def last_of_scan(inputs: Tensor, eigenvalue: Tensor) -> Tensor:
     """The last state of `linear_scan`, Σ_j λ^{S−1−j} u_j, (B, 1, H)."""
     ages = torch.arange(inputs.shape[1] - 1, -1, -1, device=inputs.device)[:, None]
-    powers = torch.polar(torch.exp(ages * log_radius), ages * phase)
-    return (powers * inputs).sum(dim=1, keepdim=True)
+    return (torch.exp(ages * torch.log(eigenvalue)) * inputs).sum(dim=1, keepdim=True)
 
 
 class LinearRecurrence(nn.Module):
@@ -52,9 +77,11 @@ class LinearRecurrence(nn.Module):
         super().__init__()
         d_state = EXPANSION * d_model
         low, high = (radius**2 for radius in RADII)
-        log_decay = torch.log(-0.5 * torch.log(low + (high - low) * torch.rand(d_state)))  # |λ|² uniform
+        log_decay = torch.log(
+            -0.5 * torch.log(low + (high - low) * torch.empty(d_state).uniform_())
+        )  # |λ|² uniform
         self.log_decay = nn.Parameter(log_decay)  # ν
-        self.log_phase = nn.Parameter(torch.log(2 * math.pi * (1 - torch.rand(d_state))))  # θ
+        self.log_phase = nn.Parameter(torch.log(2 * math.pi * (1 - torch.empty(d_state).uniform_())))  # θ
         self.log_gain = nn.Parameter(0.5 * torch.log1p(-torch.exp(-2 * torch.exp(log_decay))))  # log γ
         self.inward = nn.Linear(d_model, 2 * d_state)
         self.outward = nn.Linear(2 * d_state, d_model)
@@ -66,9 +93,8 @@ class LinearRecurrence(nn.Module):
         inputs = at_least_single(self.inward(values)).unflatten(-1, (2, -1))  # (B, S, 2, H)
         inputs = inputs * torch.exp(self.log_gain) * mask[..., None, None]
         scan = last_of_scan if last_only else linear_scan
-        states = scan(
-            torch.complex(*inputs.unbind(-2)), -torch.exp(self.log_decay), torch.exp(self.log_phase)
-        )
+        eigenvalue = torch.polar(torch.exp(-torch.exp(self.log_decay)), torch.exp(self.log_phase))
+        states = scan(torch.complex(*inputs.unbind(-2)), eigenvalue)
         read = self.outward(torch.cat([states.real, states.imag], dim=-1).to(values.dtype))
         return self.norm((values[:, -1:] if last_only else values) + self.dropout(read))
 

@@ -17,16 +17,16 @@ def test_the_scan_is_the_recurrence(n_positions: int) -> None:
     for i in range(n_positions):
         state = eigenvalue * state + inputs[:, i]
         states.append(state)
-    torch.testing.assert_close(linear_scan(inputs, log_radius, phase), torch.stack(states, dim=1))
-    torch.testing.assert_close(last_of_scan(inputs, log_radius, phase)[:, 0], state)
+    torch.testing.assert_close(linear_scan(inputs, eigenvalue), torch.stack(states, dim=1))
+    torch.testing.assert_close(last_of_scan(inputs, eigenvalue)[:, 0], state)
 
 
 def test_gradients_of_the_scan_are_right() -> None:
     generator = torch.Generator().manual_seed(1)
-    inputs = torch.randn(1, 5, 2, dtype=torch.complex128, generator=generator, requires_grad=True)
-    log_radius = (-torch.rand(2, dtype=torch.double, generator=generator)).requires_grad_()
-    phase = torch.rand(2, dtype=torch.double, generator=generator).requires_grad_()
-    assert torch.autograd.gradcheck(linear_scan, (inputs, log_radius, phase))
+    inputs = torch.randn(2, 5, 3, dtype=torch.complex128, generator=generator, requires_grad=True)
+    eigenvalue = torch.rand(3, dtype=torch.complex128, generator=generator, requires_grad=True)
+    assert torch.autograd.gradcheck(linear_scan, (inputs, eigenvalue))
+    assert torch.autograd.gradcheck(last_of_scan, (inputs, eigenvalue))
 
 
 def test_eigenvalues_start_in_the_ring_and_inputs_start_normalised() -> None:
