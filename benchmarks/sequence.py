@@ -121,7 +121,7 @@ def made_windows(n_users: int, *, seed: int) -> Windows:
 def trained_states() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """States of users, items and targets of a model trained on a made catalogue."""
     config = SequenceTrainConfig(loss="cross_entropy", positions="last", epochs=3, batch_size=256)
-    model, _ = train_ours(made_windows(40_000, seed=1), N_ITEMS, config)
+    model, _ = train_ours(made_windows(20_000, seed=1), N_ITEMS, config)
     users = made_windows(N_USERS, seed=2)
     with torch.no_grad():
         states = model.user_states(torch.from_numpy(users.history).long())

@@ -111,6 +111,7 @@ def _blocks(
     Without a weight the gradients are left at zero.
     """
     columns = items[1:]  # (N, D)
+    is_plain = weight is None or bool((weight == 1).all())
     losses = torch.empty_like(states[:, 0])
     by_state, by_item = torch.zeros_like(states), torch.zeros_like(items)
     # one block for all: memory that is fresh each time costs about as much as the product
@@ -119,15 +120,14 @@ def _blocks(
         rows = slice(start, start + rows_at_once)
         scores = torch.mm(states[rows], columns.T, out=block[: len(states[rows])])  # (block, N)
         own = (target[rows] - 1)[:, None]
-        top = scores.amax(dim=1, keepdim=True)
-        gained = scores.gather(1, own) - top
-        chances = scores.sub_(top).exp_()
-        total = chances.sum(dim=1, keepdim=True)
-        losses[rows] = (total.log() - gained)[:, 0]
+        gained = (scores.gather(1, own) - scores.amax(dim=1, keepdim=True))[:, 0]
+        chances = torch.softmax(scores, dim=1, out=scores)  # row by row: a row stays in cache
+        losses[rows] = -chances.amax(dim=1).log() - gained  # the best item's chance never underflows
         if weight is None:
             continue
-        scaled = weight[rows, None]
-        chances.mul_(scaled / total).scatter_add_(1, own, -scaled)
+        chances.scatter_add_(1, own, -torch.ones_like(own, dtype=chances.dtype))
+        if not is_plain:
+            chances.mul_(weight[rows, None])
         torch.mm(chances, columns, out=by_state[rows])
         by_item[1:].addmm_(chances.T, states[rows])
     return losses, by_state, by_item
