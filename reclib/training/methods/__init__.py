@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from reclib.config import BackboneConfig, SequenceTrainConfig
 from reclib.data.dataset import Dataset
 from reclib.training.loop import Fitted, Validate
-from reclib.training.methods import base, faerec, llm_esr, llminit, rlmrec
+from reclib.training.methods import base, cities, faerec, llm_esr, llminit, loam, melt, rlmrec
 
 if TYPE_CHECKING:
     from reclib.text.embeddings import TextEmbeddings
@@ -51,6 +51,9 @@ class Method:
 
 METHODS: dict[str, Method] = {
     "base": Method(train=base.train, options=base.BaseOptions, grid=base.GRID),
+    "cities": Method(train=cities.train, options=cities.CitiesOptions, grid=cities.GRID),
+    "loam": Method(train=loam.train, options=loam.LoamOptions, grid=loam.GRID),
+    "melt": Method(train=melt.train, options=melt.MeltOptions, grid=melt.GRID),
     "rlmrec_con": Method(
         train=rlmrec.train_con, options=rlmrec.RLMRecConOptions, grid=rlmrec.CON_GRID, reads_text=True
     ),

@@ -11,11 +11,10 @@ ICDM 2020. Its stages, all of them here, each in the one loop:
    trained ones, where items are read and where they are scored. Nothing is trained any more.
 
 From the paper and its public code: the stages, the two encoders, place weights and encodings, contexts of
-all neighbours (head or not), up to ten at a time, the threshold of five interactions, four heads, 5 % of the
-head held out.
+all neighbours (head or not), the threshold of five interactions, four heads, 5 % of the head held out.
 
-Changed or simplified: shorter contexts (the code reads 24 items on each side), one layer instead of two and
-a higher learning rate without warm-up, for time; the hidden item is left out of its context, where the code
+Changed or simplified: shorter and fewer contexts (the code reads 24 items on each side, of up to ten
+occurrences), one layer instead of two and a higher learning rate without warm-up, for time; the hidden item is left out of its context, where the code
 puts a mask without a trained vector; training stops by the held-out error. An item that never occurs in
 training has no context and keeps its vector.
 """
@@ -63,11 +62,11 @@ class CitiesOptions:
 
     tail_count: int = 5
     reach: int = 5
-    n_contexts: int = 10
+    n_contexts: int = 5
     n_layers: int = 1
     n_heads: int = 4
     dropout: float = 0.2
-    epochs: int = 60
+    epochs: int = 30
     patience: int = 5
     batch_size: int = 128
     learning_rate: float = 1e-3

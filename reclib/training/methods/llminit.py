@@ -1,6 +1,6 @@
 """LLMInit: the table of item vectors starts from the text embeddings, and is trained as usual.
 
-The name is [FAERec] §5.1.3's for a kind of method: LLM2BERT4Rec (Harte et al., RecSys 2023), SAID and Elephant.
+The name is [FAERec] §5.1.3's for a kind of method: LLM2BERT4Rec (Harte et al., RecSys 2023), SAID, Elephant.
 Taken from LLM2BERT4Rec: embeddings come to width D by PCA and start the item table, nothing is frozen. Not
 taken: SAID's training of the language model itself, so that embeddings are those of a frozen encoder. Two
 reductions that other works use instead of PCA, the first and the most varying dimensions, are options.

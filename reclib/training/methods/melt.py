@@ -4,7 +4,8 @@
 SIGIR 2023. Its stages, all of them here, each in the one loop:
 
 1. a backbone is trained as usual ("base");
-2. it is trained on, together with both branches, linear maps of D → D ("melt"):
+2. both branches, linear maps of D → D, learn from the trained backbone, which stays as it is ("branches");
+3. backbone and branches are trained on together ("melt"):
    - user branch W_U: from the state of a head user's few recent items to the state of the whole history;
    - item branch W_I: from the mean state of a few contexts of a head item to its vector;
    - user to item: states of contexts are enhanced, h + W_U h, before they are averaged;
@@ -21,8 +22,9 @@ latest first), the head of users as the top 20 % by length.
 Changed or simplified: the head of items is the top 20 % by count, as in the evaluation; head users are those
 of the batch; a user's length is that of the history at hand, so that histories cut at the longest that is
 read are head; of an item's contexts at most `n_contexts` of `context_length` items are read at a time; the
-vectors of tail items come from enhanced states, as W_I was trained on (in the code from plain ones), and for
-the first time after one epoch, when W_I has been trained (in the code before it).
+vectors of tail items come from enhanced states, as W_I was trained on (in the code from plain ones). Stage 2
+is ours: without it a W_I that has learned little overwrites the tail, which in few steps an epoch does not
+recover.
 """
 
 from __future__ import annotations
@@ -60,8 +62,9 @@ BLOCK = 512  # tail items whose contexts are read at a time
 class MeltOptions:
     """Options of MELT.
 
-    user_weight, item_weight: λ of the branches' errors; epochs: at most of the second stage, the curriculum's
-    n_items: head items of the item branch at a step; n_contexts: most contexts of an item at a time
+    user_weight, item_weight: λ of the branches' errors; epochs: at most of the last stage, the curriculum's
+    branch_epochs: of the branches alone; n_items: head items of the item branch at a step
+    n_contexts: most contexts of an item at a time
     context_length: most items of a context
     """
 
@@ -69,14 +72,15 @@ class MeltOptions:
     item_weight: float = 0.3
     epochs: int = 40
     n_items: int = 32
-    n_contexts: int = 5
+    branch_epochs: int = 30
+    n_contexts: int = 10
     context_length: int = 20
 
     def __post_init__(self) -> None:
         settle(
             self,
             "melt",
-            positive=("epochs", "n_items", "n_contexts", "context_length"),
+            positive=("epochs", "branch_epochs", "n_items", "n_contexts", "context_length"),
             not_negative=("user_weight", "item_weight"),
         )
 
@@ -208,12 +212,12 @@ def last_items(history: Tensor, most: int, generator: torch.Generator) -> Tensor
 class ItemBranch:
     """The term λ_I · mean w (W_I h̄ − e)² over head items, h̄ the mean enhanced state of a few contexts.
 
-    As a transform of `fit` it gives tail items their vectors: W_I h̄, when an epoch after the first starts.
+    As a transform of `fit`, `update_tail` gives tail items their vectors: W_I h̄, when an epoch starts.
     """
 
     def __init__(self, model: Melt, contexts: ItemContexts, tail: Tail, options: MeltOptions) -> None:
         self.model, self.contexts, self.tail, self.options = model, contexts, tail, options
-        self._epoch = 0
+        self._epoch = -1
 
     def __call__(
         self, model: SequenceModel, batch: Batch, context: Context
@@ -278,14 +282,21 @@ def train(setup: MethodSetup, options: MeltOptions, *, seed: int, workdir: Path)
     shared: dict[str, Any] = {"validate": setup.validate, "seed": seed, "workdir": workdir}
     shared["counts"] = dataset.counts
     base = fit(SequenceModel(items, backbone), windows, setup.train, stage="base", **shared)
-    item_branch = ItemBranch(melt, contexts, tail, options)
+    user_branch, item_branch = UserBranch(tail, options), ItemBranch(melt, contexts, tail, options)
+    for part in (items, backbone):
+        part.requires_grad_(False)
+    config = replace(setup.train, epochs=min(setup.train.epochs, options.branch_epochs))
+    alone = shared | {"validate": None, "objective": user_branch, "extra_terms": [item_branch]}
+    branches = fit(melt, windows, config, stage="branches", **alone)
+    for part in (items, backbone):
+        part.requires_grad_(True)
     fitted = fit(
         melt,
         windows,
         replace(setup.train, epochs=min(setup.train.epochs, options.epochs)),
-        extra_terms=[UserBranch(tail, options), item_branch],
+        extra_terms=[user_branch, item_branch],
         transform=item_branch.update_tail,
         stage="melt",
         **shared,
     )
-    return joined(melt, {"base": base, "melt": fitted}, main="melt")
+    return joined(melt, {"base": base, "branches": branches, "melt": fitted}, main="melt")
