@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reclib.models.backbones import build_backbone
 from reclib.models.items import IdItems
 from reclib.models.sequence_model import SequenceModel
 from reclib.schema import settle
 from reclib.training.loop import Fitted, fit
-from reclib.training.methods.starting import drawn_weights, encoder
+from reclib.training.methods.starting import drawn_weights
 
 if TYPE_CHECKING:
     from reclib.training.methods import MethodSetup
@@ -36,11 +37,13 @@ GRID = tuple(BaseOptions(dropout=dropout) for dropout in (0.2, 0.1, 0.3, 0.4, 0.
 
 def train(setup: MethodSetup, options: BaseOptions, *, seed: int, workdir: Path) -> Fitted:
     """Train the backbone on its table of item vectors. Raises what `fit` raises."""
+    backbone = setup.backbone
     if options.dropout is not None:
-        setup = replace(setup, backbone=replace(setup.backbone, dropout=options.dropout))
+        backbone = replace(backbone, dropout=options.dropout)
     with drawn_weights(seed):
-        items = IdItems(setup.dataset.n_items, setup.backbone.d_model)
-        model = SequenceModel(items, encoder(setup))
+        items = IdItems(setup.dataset.n_items, backbone.d_model)
+        encoder = build_backbone(backbone, max_length=setup.dataset.train.history.shape[1])
+        model = SequenceModel(items, encoder)
     return fit(
         model.to(setup.device),
         setup.dataset.train,
