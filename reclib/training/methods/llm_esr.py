@@ -17,15 +17,15 @@ Changed or simplified: the encoder and the cross-attention are causal, except wi
 code the mask of SASRec is commented out and the cross-attention has none. Position embeddings stand in front
 of the cross-attention with every backbone, there with all but GRU4Rec; those of the backbone come after it.
 A user is the mean of the texts of their items, not an LLM's embedding of a text about them. Of the ten
-similar users `n_teachers` are drawn at each step: the gradient is linear in the teacher, so that its mean over
-draws is that of all ten.
+similar users `n_teachers` are drawn at each step: the gradient is linear in the teacher, so that its mean
+over draws is that of all ten.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -39,7 +39,7 @@ from reclib.schema import PAD_IDX, settle
 from reclib.training.loop import Fitted, fit
 from reclib.training.methods.starting import drawn_weights, encoder, text_matrix
 from reclib.training.sequence_batches import Batch
-from reclib.training.sequence_objectives import Context
+from reclib.training.sequence_objectives import Context, Objective, SequenceObjective
 from reclib.training.similar_users import SimilarUsers, similar_users
 
 if TYPE_CHECKING:
@@ -75,30 +75,49 @@ GRID = tuple(
 )
 
 
-class Distillation:
-    """The term α · mean (u − mean of teachers)²: u with gradient, the teachers, similar users, without.
+class _Watched:
+    """A model as the recommendation loss sees it, which keeps the last states that the loss read."""
 
+    def __init__(self, model: SequenceModel) -> None:
+        self.model = model
+        self.last: Tensor | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.model, name)
+
+    def states(self, history: Tensor, *, last_only: bool = False) -> Tensor:
+        states = self.model.states(history, last_only=last_only)
+        self.last = states if last_only else states[:, -1]
+        return states
+
+
+class Distillation:
+    """The recommendation loss + α · mean (u − mean of teachers)²: u with gradient, similar users without.
+
+    u is the last state that the recommendation loss read; with a cloze, which reads none, it is made anew.
     users: of the windows given to `fit`. Source: [LLM-ESR] §3.3.
     """
 
-    def __init__(self, users: SimilarUsers, options: LLMESROptions) -> None:
-        self.users, self.options = users, options
+    def __init__(self, recommend: Objective, users: SimilarUsers, options: LLMESROptions) -> None:
+        self.recommend, self.users, self.options = recommend, users, options
 
     def __call__(
         self, model: SequenceModel, batch: Batch, context: Context
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The weighted loss, and {"distillation": the loss}; 0 where there is no other user."""
+        """Total, and its parts; the distillation costs 0 where there is no other user."""
+        watched = _Watched(model)
+        total, parts = self.recommend(cast(SequenceModel, watched), batch, context)
         chosen = self._teachers(batch.row, context.generator)
         if not chosen.shape[1]:
-            none = torch.zeros((), device=batch.row.device)
-            return none, {"distillation": none}
+            return total, parts | {"distillation": torch.zeros_like(total)}
         histories = self.users.histories[chosen.flatten()]
         histories = histories[:, (histories != PAD_IDX).any(dim=0).long().argmax() :]
         with torch.no_grad():
             taught = model.user_states(histories)
         teacher = taught.unflatten(0, chosen.shape).mean(dim=1)  # (B, 2D)
-        loss = mse_loss(model.user_states(batch.history), teacher)
-        return self.options.distillation_weight * loss, {"distillation": loss.detach()}
+        student = model.user_states(batch.history) if watched.last is None else watched.last
+        loss = mse_loss(student, teacher)
+        return total + self.options.distillation_weight * loss, parts | {"distillation": loss.detach()}
 
     def _teachers(self, row: Tensor, generator: torch.Generator) -> Tensor:
         """Users drawn among those similar to each window's user, (B, n_teachers or fewer)."""
@@ -115,7 +134,7 @@ def train(setup: MethodSetup, options: LLMESROptions, *, seed: int, workdir: Pat
     Raises InputError where item texts are missing, and what `fit` raises.
     """
     text, d_model = text_matrix(setup, "LLM-ESR"), setup.backbone.d_model
-    windows = setup.dataset.train
+    dataset, windows = setup.dataset, setup.dataset.train
     with drawn_weights(seed):
         model = DualView(
             IdItems.from_matrix(pca(text, d_model)),
@@ -126,13 +145,13 @@ def train(setup: MethodSetup, options: LLMESROptions, *, seed: int, workdir: Pat
             max_length=windows.history.shape[1],
         )
     users = similar_users(windows, text, options.n_similar).to(setup.device)
+    recommend = SequenceObjective(setup.train, n_items=dataset.n_items, counts=dataset.counts)
     return fit(
         model.to(setup.device),
         windows,
         setup.train,
+        objective=Distillation(recommend, users, options),
         validate=setup.validate,
         seed=seed,
         workdir=workdir,
-        counts=setup.dataset.counts,
-        extra_terms=[Distillation(users, options)],
     )

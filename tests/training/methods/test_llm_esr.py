@@ -12,10 +12,11 @@ from reclib.models.dual_view import DualView
 from reclib.models.sequence_model import SequenceModel
 from reclib.models.text_adapter import TextAdapter
 from reclib.schema import InputError
-from reclib.training.loop import fit
+from reclib.training.loop import Batch, Context, fit
 from reclib.training.methods import llm_esr
+from reclib.training.sequence_objectives import SequenceObjective
 from reclib.training.similar_users import SimilarUsers, similar_users
-from tests.training.methods.made_setup import Recurrent, built, context, setup, table, text_matrix
+from tests.training.methods.made_setup import Recurrent, built, context, setup, some_batch, table, text_matrix
 from tests.training.sequence_toy import WIDTH, dataset, train_config
 
 
@@ -38,19 +39,26 @@ class Fixed(SequenceModel):
         return self.user_table[history[:, -1] - 1]
 
 
+def nothing(
+    model: SequenceModel, batch: Batch, context: Context
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """A recommendation loss that reads no state and costs nothing."""
+    return torch.zeros(()), {}
+
+
 def four_users(k: int) -> SimilarUsers:
     """User u holds item u + 1 alone and resembles the users after, in a circle."""
     similar = (torch.arange(4)[:, None] + torch.arange(1, k + 1)) % 4
     return SimilarUsers(torch.arange(4), torch.arange(1, 5)[:, None], similar)
 
 
-def batch_of(row: int) -> llm_esr.Batch:
-    return llm_esr.Batch(torch.tensor([[row + 1]]), torch.tensor([1]), torch.tensor([row]))
+def batch_of(row: int) -> Batch:
+    return Batch(torch.tensor([[row + 1]]), torch.tensor([1]), torch.tensor([row]))
 
 
 def test_a_user_moves_to_the_mean_of_similar_users_whose_states_pass_no_gradient() -> None:
     model, options = Fixed(), llm_esr.LLMESROptions(distillation_weight=0.5, n_teachers=2)
-    loss, parts = llm_esr.Distillation(four_users(2), options)(model, batch_of(0), context())
+    loss, parts = llm_esr.Distillation(nothing, four_users(2), options)(model, batch_of(0), context())
     student, teacher = model.user_table[0], model.user_table[1:3].mean(dim=0)
     expected = (student - teacher).square().mean().detach()
     torch.testing.assert_close(parts["distillation"], expected)
@@ -65,7 +73,7 @@ def test_drawn_teachers_have_the_gradient_of_all_on_average() -> None:
     means = []
     for n_teachers in (1, 3):
         model, options = Fixed(), llm_esr.LLMESROptions(distillation_weight=1.0, n_teachers=n_teachers)
-        term, drawing = llm_esr.Distillation(four_users(3), options), context()
+        term, drawing = llm_esr.Distillation(nothing, four_users(3), options), context()
         for _ in range(600):
             term(model, batch_of(2), drawing)[0].backward()
         means.append(model.user_table.grad[2] / 600)
@@ -84,22 +92,36 @@ def test_distillation_brings_similar_users_together(tmp_path: Path) -> None:
     data, found = dataset(), []
     users = similar_users(data.train, text_matrix(), 5)
     for weight in (0.0, 10.0):
-        term = llm_esr.Distillation(users, llm_esr.LLMESROptions(distillation_weight=weight))
+        recommend = SequenceObjective(train_config(), n_items=data.n_items)
+        options = llm_esr.LLMESROptions(distillation_weight=weight)
+        objective = llm_esr.Distillation(recommend, users, options)
         folder = tmp_path / str(weight)
         folder.mkdir()
-        config = train_config(epochs=15)
+        config = train_config(epochs=10)
         model = fit(
-            make(), data.train, config, validate=None, seed=0, workdir=folder, extra_terms=[term]
+            make(), data.train, config, validate=None, seed=0, workdir=folder, objective=objective
         ).model
         found.append(apart(model, users))
     assert found[1] < 0.7 * found[0]
+
+
+def test_the_student_is_the_state_that_recommends() -> None:
+    data, batch = dataset(), some_batch(6)
+    recommend = SequenceObjective(train_config(), n_items=data.n_items)
+    users = similar_users(data.train, text_matrix(), 2)
+    term, model = llm_esr.Distillation(recommend, users, llm_esr.LLMESROptions()), make().eval()
+    total, parts = term(model, batch, context())
+    taught = model.user_states(users.histories)[users.similar[users.user_of_row[batch.row]]].mean(dim=1)
+    expected = (model.user_states(batch.history) - taught).square().mean().detach()
+    torch.testing.assert_close(parts["distillation"], expected)
+    torch.testing.assert_close(total.detach(), parts["bce"] + 0.1 * expected)
 
 
 def test_a_user_alone_is_taught_by_nobody() -> None:
     users = SimilarUsers(
         torch.zeros(4, dtype=torch.int64), torch.tensor([[1]]), torch.zeros(1, 0, dtype=torch.int64)
     )
-    loss, _ = llm_esr.Distillation(users, llm_esr.LLMESROptions())(Fixed(), batch_of(0), context())
+    loss, _ = llm_esr.Distillation(nothing, users, llm_esr.LLMESROptions())(Fixed(), batch_of(0), context())
     assert float(loss) == 0
 
 
