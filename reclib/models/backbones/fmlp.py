@@ -47,6 +47,8 @@ class CausalFilter(nn.Module):
         taps = self.taps(n_positions)
         if last_only:
             return torch.einsum("bsd,sd->bd", values, taps.flip(0).to(values.dtype))[:, None]
+        if not len(values):  # which the Fourier transform refuses
+            return values
         n_padded = 2 * n_positions
         spectrum = torch.fft.rfft(at_least_single(values), n=n_padded, dim=1) * torch.fft.rfft(
             taps, n=n_padded, dim=0

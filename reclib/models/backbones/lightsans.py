@@ -6,6 +6,8 @@ for Next-Item Recommendation, SIGIR 2021.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -21,33 +23,24 @@ from reclib.models.backbones.residual import (
 from reclib.models.dropout import Dropout
 
 N_INTERESTS = 5  # k of the public configuration
-_LOWEST = -60.0  # exp of it is still a normal float32
 
 
 class PrefixInterests(nn.Module):
-    """Interests of each prefix, m_ic = Σ_{j≤i} w_jc x_j / Σ_{j≤i} w_jc with w_jc = exp(x_j·Θ_c), c = 1…k.
+    """Weights that pool each prefix into k interests: w_icj = exp(x_j·Θ_c) / Σ_{l≤i} exp(x_l·Θ_c), j ≤ i.
 
     The published pooling softmax_j(XΘ)ᵀX ([LightSANs] Eq. 2–3) takes j over the whole history; ours is it at
-    the last position, and at position i the published one of the prefix up to i. The sums are cumulative, so
-    the cost stays linear in S. Logits are shifted by the row's largest and cut 60 below it.
+    the last position, and at position i the published one of the prefix up to i.
     """
 
     def __init__(self, d_model: int, n_interests: int) -> None:
         super().__init__()
         self.theta = nn.Parameter(torch.empty(d_model, n_interests).normal_())
 
-    def forward(self, values: Tensor, mask: Tensor, *, last_only: bool = False) -> Tensor:
-        """(B, S, D), mask (B, S) → (B, S, k, D), or (B, 1, k, D); zeros before the first item."""
-        logits = at_least_single(values @ self.theta).masked_fill(~mask[..., None], -torch.inf)
-        shift = logits.detach().amax(dim=1, keepdim=True).nan_to_num(neginf=0.0)
-        weights = torch.exp((logits - shift).clamp_min(_LOWEST)) * mask[..., None]  # (B, S, k)
-        if last_only:
-            pooled = torch.einsum("bsk,bsd->bkd", weights, at_least_single(values))[:, None]
-            total = weights.sum(dim=1, keepdim=True)
-        else:
-            pooled = (weights[..., None] * at_least_single(values)[:, :, None]).cumsum(dim=1)
-            total = weights.cumsum(dim=1)
-        return (pooled / total.clamp_min(torch.finfo(total.dtype).tiny)[..., None]).to(values.dtype)
+    def forward(self, values: Tensor, seen: Tensor) -> Tensor:
+        """(B, S, D), seen (B, 1, Q, S) bool → (B, Q, k, S); uniform where nothing is seen."""
+        logits = at_least_single(values @ self.theta).transpose(1, 2)[:, None]
+        weights = torch.where(seen.transpose(1, 2), logits, torch.finfo(logits.dtype).min).softmax(dim=-1)
+        return weights.to(values.dtype)
 
 
 class LightAttention(nn.Module):
@@ -71,30 +64,37 @@ class LightAttention(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, values: Tensor, positions: Tensor, mask: Tensor, *, last_only: bool = False) -> Tensor:
-        """(B, S, D), (S, D), mask (B, S) → (B, S, D), or (B, 1, D) of the last position."""
+        """(B, S, D), (S, D), mask (B, S) → (B, S, D), or (B, 1, D) of the last position.
+
+        With the weights w of an interest, Q K̃ᵀ = (Q Kᵀ) wᵀ and Ṽ = w V, so that no interest is made for
+        each prefix: what is large is (B, h, Q, S), as for the positions.
+        """
         first = -1 if last_only else 0
-        value = self.value(values)
-        keys = self._heads(self.key_interests(self.key(values), mask, last_only=last_only))  # (B, Q, k, h, d)
-        interests = self._heads(self.value_interests(value, mask, last_only=last_only))
-        query = self._heads(self.query(values[:, first:]))
-        logits = torch.einsum("bqhd,bqkhd->bqhk", query, keys) * query.shape[-1] ** -0.5
-        by_item = torch.einsum("bqhk,bqkhd->bqhd", self.dropout(logits.softmax(dim=-1)), interests)
-        weights = self.dropout(self.position_weights(positions, mask, first))
-        by_position = torch.einsum("bhqs,bshd->bqhd", weights, self._heads(value))
-        return self.norm(values[:, first:] + self.dropout(self.outward((by_item + by_position).flatten(-2))))
+        seen = (mask[:, None] & mask.new_ones(len(positions), len(positions)).tril()[first:])[:, None]
+        query, key, value = self.query(values[:, first:]), self.key(values), self.value(values)
+        products = self._heads(query) * self._scale @ self._heads(key).transpose(-2, -1)  # (B, h, Q, S)
+        logits = products.transpose(1, 2) @ self.key_interests(key, seen).transpose(-2, -1)  # (B, Q, h, k)
+        by_interest = self.dropout(logits.softmax(dim=-1)) @ self.value_interests(value, seen)
+        by_position = self.dropout(self.position_weights(positions, seen))
+        attended = (by_interest.transpose(1, 2) + by_position) @ self._heads(value)
+        return self.norm(values[:, first:] + self.dropout(self.outward(attended.transpose(1, 2).flatten(2))))
 
-    def position_weights(self, positions: Tensor, mask: Tensor, first: int = 0) -> Tensor:
-        """softmax(P_q P_kᵀ/√d) of positions first … over the items up to each, (B, h, Q, S)."""
+    def position_weights(self, positions: Tensor, seen: Tensor) -> Tensor:
+        """softmax(P_q P_kᵀ/√d) of the last Q positions over the items that each sees, (B, h, Q, S)."""
         normed = self.position_norm(positions)
-        query, key = self._heads(self.position_query(normed[first:])), self._heads(self.position_key(normed))
-        logits = torch.einsum("qhd,shd->hqs", query, key) * query.shape[-1] ** -0.5
-        earlier = mask.new_ones(len(positions), len(positions)).tril()[first:]
-        seen = mask[:, None, None] & earlier
-        return logits.masked_fill(~seen, torch.finfo(logits.dtype).min).softmax(dim=-1)
+        last = normed[len(positions) - seen.shape[2] :]
+        query, key = self._heads(self.position_query(last)), self._heads(self.position_key(normed))
+        logits = query * self._scale @ key.transpose(-2, -1)
+        return torch.where(seen, logits, torch.finfo(logits.dtype).min).softmax(dim=-1)
 
-    def _heads(self, values: Tensor) -> Tensor:
-        """(..., D) → (..., h, d)."""
-        return values.unflatten(-1, (self.n_heads, -1))
+    @property
+    def _scale(self) -> float:
+        """1/√d."""
+        return math.sqrt(self.n_heads / self.outward.in_features)
+
+    def _heads(self, rows: Tensor) -> Tensor:
+        """(..., S, D) → (..., h, S, d)."""
+        return rows.unflatten(-1, (self.n_heads, -1)).transpose(-3, -2)
 
 
 class LightSANs(nn.Module):

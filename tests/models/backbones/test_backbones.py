@@ -93,6 +93,13 @@ def test_padding_is_finite_zero_and_without_gradients(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BACKBONES)
+def test_no_histories_have_no_states(name: str) -> None:
+    backbone, (vectors, mask) = made(name), histories([9])
+    assert backbone(vectors[:0], mask[:0]).shape == (0, LENGTH, WIDTH)
+    assert backbone(vectors[:0], mask[:0], last_only=True).shape == (0, WIDTH)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
 def test_every_weight_is_trained(name: str) -> None:
     backbone, (vectors, mask) = made(name, dropout=0.1).train(), histories([9, 7, 2])
     with torch.random.fork_rng(devices=[]):

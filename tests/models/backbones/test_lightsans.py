@@ -36,22 +36,29 @@ def values() -> Tensor:
     return torch.randn(2, 7, 6, generator=torch.Generator().manual_seed(1))
 
 
+def seen_from(mask: Tensor) -> Tensor:
+    """Items up to each position, (B, 1, S, S)."""
+    return (mask[:, None] & torch.ones(mask.shape[1], mask.shape[1], dtype=torch.bool).tril())[:, None]
+
+
 def test_interests_of_a_prefix_are_the_published_ones_of_the_prefix(values: Tensor) -> None:
-    interests, mask = PrefixInterests(6, 3), torch.ones(2, 7, dtype=torch.bool)
-    pooled = interests(values, mask)
+    interests, seen = PrefixInterests(6, 3), seen_from(torch.ones(2, 7, dtype=torch.bool))
+    weights = interests(values, seen)
     for i in range(7):
-        torch.testing.assert_close(pooled[:, i], published_pooling(interests, values[:, : i + 1]))
-    torch.testing.assert_close(interests(values, mask, last_only=True), pooled[:, -1:])
+        pooled = weights[:, i] @ values
+        torch.testing.assert_close(pooled, published_pooling(interests, values[:, : i + 1]))
+    torch.testing.assert_close(interests(values, seen[:, :, -1:]), weights[:, -1:])
 
 
-def test_interests_leave_padding_out_and_stay_finite_for_large_logits(values: Tensor) -> None:
-    interests, mask = PrefixInterests(6, 3), torch.arange(7).expand(2, 7) >= 3
-    pooled = interests(values, mask)
-    assert not pooled[:, :3].any()
-    torch.testing.assert_close(pooled[:, -1], published_pooling(interests, values[:, 3:]))
-    large = interests(1000 * values, mask)
-    assert large.isfinite().all()
-    torch.testing.assert_close(large[:, -1], published_pooling(interests, 1000 * values[:, 3:]))
+def test_interests_leave_padding_out_and_stay_exact_for_large_logits(values: Tensor) -> None:
+    """At any scale: a later item of a far larger logit takes nothing from the prefixes before it."""
+    interests, seen = PrefixInterests(6, 3), seen_from(torch.arange(7).expand(2, 7) >= 3)
+    for scale in (1.0, 1000.0):
+        weights = interests(scale * values, seen)
+        assert weights.isfinite().all()
+        for i in range(3, 7):
+            expected = published_pooling(interests, scale * values[:, 3 : i + 1])
+            torch.testing.assert_close(weights[:, i] @ (scale * values), expected)
 
 
 def test_the_layer_is_the_published_one_at_the_last_position(values: Tensor) -> None:
