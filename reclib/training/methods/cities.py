@@ -14,9 +14,9 @@ From the paper and its public code: the stages, the two encoders, place weights 
 all neighbours (head or not), the threshold of five interactions, four heads, 5 % of the head held out.
 
 Changed or simplified: shorter and fewer contexts (the code reads 24 items on each side, of up to ten
-occurrences), one layer instead of two and a higher learning rate without warm-up, for time; the hidden item is left out of its context, where the code
-puts a mask without a trained vector; training stops by the held-out error. An item that never occurs in
-training has no context and keeps its vector.
+occurrences), one layer instead of two and a higher learning rate without warm-up, for time; the hidden item
+is left out of its context, where the code puts a mask without a trained vector; training stops by the
+held-out error. An item that never occurs in training has no context and keeps its vector.
 """
 
 from __future__ import annotations

@@ -16,15 +16,16 @@ SIGIR 2023. Its stages, all of them here, each in the one loop:
    Afterwards the states of tail users are enhanced, h + W_U h.
 
 From the paper and its public code: the above, the squared errors, their weights of 0.2 and 0.3, 32 head
-items a step, 40 epochs, contexts of an item forwards (the history up to it) and backwards (what follows it,
-latest first), the head of users as the top 20 % by length.
+items a step, 40 epochs, a tail of 80 % (50 % on its data sets outside Amazon), contexts of an item forwards
+(the history up to it) and backwards (what follows it, latest first).
 
-Changed or simplified: the head of items is the top 20 % by count, as in the evaluation; head users are those
+Changed or simplified: the head of items is by rank of count, as in the evaluation; head users are those
 of the batch; a user's length is that of the history at hand, so that histories cut at the longest that is
 read are head; of an item's contexts at most `n_contexts` of `context_length` items are read at a time; the
 vectors of tail items come from enhanced states, as W_I was trained on (in the code from plain ones). Stage 2
-is ours: without it a W_I that has learned little overwrites the tail, which in few steps an epoch does not
-recover.
+is ours, and so is that the tail takes vectors after one epoch of stage 3: otherwise a W_I that has learned
+little overwrites the tail, which does not recover in the few steps of an epoch on little data, and no epoch
+without it stands for choice on validation.
 """
 
 from __future__ import annotations
@@ -53,7 +54,6 @@ from reclib.training.stages import joined
 if TYPE_CHECKING:
     from reclib.training.methods import MethodSetup
 
-HEAD_USERS = 0.2  # share of users, by length
 ITEM_SPAN = 50  # interactions above the tail at which an item counts as large
 BLOCK = 512  # tail items whose contexts are read at a time
 
@@ -62,18 +62,20 @@ BLOCK = 512  # tail items whose contexts are read at a time
 class MeltOptions:
     """Options of MELT.
 
+    tail_share: of users by length, and of items by count, that are tail
     user_weight, item_weight: λ of the branches' errors; epochs: at most of the last stage, the curriculum's
     branch_epochs: of the branches alone; n_items: head items of the item branch at a step
     n_contexts: most contexts of an item at a time
     context_length: most items of a context
     """
 
+    tail_share: float = 0.8
     user_weight: float = 0.2
     item_weight: float = 0.3
     epochs: int = 40
     n_items: int = 32
     branch_epochs: int = 30
-    n_contexts: int = 10
+    n_contexts: int = 5
     context_length: int = 20
 
     def __post_init__(self) -> None:
@@ -82,13 +84,14 @@ class MeltOptions:
             "melt",
             positive=("epochs", "branch_epochs", "n_items", "n_contexts", "context_length"),
             not_negative=("user_weight", "item_weight"),
+            share=("tail_share",),
         )
 
 
 GRID = tuple(
-    MeltOptions(user_weight=user_weight, item_weight=item_weight)
-    for user_weight in (0.2, 0.1, 0.4)
-    for item_weight in (0.3, 0.1)
+    MeltOptions(tail_share=tail_share, item_weight=item_weight)
+    for item_weight in (0.3, 0.1, 0.5)
+    for tail_share in (0.8, 0.5)
 )
 
 
@@ -157,17 +160,17 @@ class Tail(NamedTuple):
     rest: Tensor
 
 
-def tail_of(contexts: ItemContexts, *, longest: int) -> Tail:
-    """Head and tail of training: the top 20 % of users by length, cut at `longest`, and of items by count.
+def tail_of(contexts: ItemContexts, *, tail_share: float, longest: int) -> Tail:
+    """Tail and head of training: users by length, cut at `longest`, and items by count.
 
-    The longest users are head even where more than 20 % are cut there; where all are alike none is tail.
+    The longest users are head even where more than their share is cut; where all are alike none is tail.
     """
     length = (np.bincount(contexts.user.cpu().numpy()) - 1).clip(1, longest)  # the last item is a target
-    user_length = min(int(np.quantile(length, 1 - HEAD_USERS)), longest - 1)
+    user_length = min(int(np.quantile(length, tail_share)), longest - 1)
     if not (length > user_length).any():
         user_length = 0
     counts = contexts.counts.cpu().numpy()
-    head, seen = is_head(counts), counts > 0
+    head, seen = is_head(counts, 1 - tail_share), counts > 0
     rest = seen & ~head
     item_count = int(counts[rest].max(initial=0))
     device = contexts.counts.device
@@ -212,12 +215,13 @@ def last_items(history: Tensor, most: int, generator: torch.Generator) -> Tensor
 class ItemBranch:
     """The term λ_I · mean w (W_I h̄ − e)² over head items, h̄ the mean enhanced state of a few contexts.
 
-    As a transform of `fit`, `update_tail` gives tail items their vectors: W_I h̄, when an epoch starts.
+    As a transform of `fit`, `update_tail` gives tail items their vectors, W_I h̄, when an epoch
+    after the first starts.
     """
 
     def __init__(self, model: Melt, contexts: ItemContexts, tail: Tail, options: MeltOptions) -> None:
         self.model, self.contexts, self.tail, self.options = model, contexts, tail, options
-        self._epoch = -1
+        self._epoch = 0
 
     def __call__(
         self, model: SequenceModel, batch: Batch, context: Context
@@ -275,7 +279,7 @@ def train(setup: MethodSetup, options: MeltOptions, *, seed: int, workdir: Path)
     contexts = item_contexts(windows, dataset.n_items, numpy_generator(seed, "melt contexts"))
     contexts = contexts.to(setup.device)
     options = replace(options, context_length=min(options.context_length, longest))
-    tail = tail_of(contexts, longest=longest)
+    tail = tail_of(contexts, tail_share=options.tail_share, longest=longest)
     with drawn_weights(seed):
         items, backbone = IdItems(dataset.n_items, d_model), encoder(setup)
         melt = Melt(items, backbone, d_model=d_model, tail_length=tail.user_length).to(setup.device)
