@@ -105,3 +105,33 @@ def temperature_by_bisection(gap: float, variance: float, m: float, eta: float) 
         middle = math.sqrt(low * high)
         low, high = (middle, high) if sign * surplus(middle) < 0 else (low, middle)
     return math.sqrt(low * high)
+
+
+def bce_losses(positive: Tensor, negative: Tensor, *, beta: float = 1.0) -> Tensor:
+    """−β log σ(s⁺) − Σ log(1 − σ(s⁻)), one position and one score at a time."""
+    losses = []
+    for score, others in zip(positive.tolist(), negative.tolist(), strict=True):
+        loss = -beta * math.log(1 / (1 + math.exp(-score)))
+        for other in others:
+            loss -= math.log(1 - 1 / (1 + math.exp(-other)))
+        losses.append(loss)
+    return torch.tensor(losses, dtype=positive.dtype)
+
+
+def catalogue_cross_entropies(states: Tensor, items: Tensor, target: Tensor) -> Tensor:
+    """−log softmax over items 1…N of the target's score, one position at a time."""
+    losses = [
+        -(items[1:] @ state).log_softmax(0)[item - 1]
+        for state, item in zip(states, target.tolist(), strict=True)
+    ]
+    return torch.stack(losses)
+
+
+def rank_of(scores: list[float], target: int, left_out: set[int]) -> int:
+    """1 + the items that score at least what the target does, by looking at each; scores[0] is padding."""
+    better = [
+        item
+        for item in range(1, len(scores))
+        if item != target and item not in left_out and scores[item] >= scores[target]
+    ]
+    return 1 + len(better)

@@ -16,6 +16,8 @@ class SyntheticConfig:
     learnability: 0 draws every item by popularity, 1 makes the next item a function of the last
     zipf_exponent: popularity of the r-th item is proportional to r to the minus this
     shared_prefix: share of items whose title begins like another's
+    informative_titles: share of the titles that stand at their place of the transitions: the parts of a
+        series then follow each other; 0 scatters all titles, so that they say nothing of what comes next
     """
 
     n_users: int = 200
@@ -24,10 +26,11 @@ class SyntheticConfig:
     learnability: float = 0.8
     zipf_exponent: float = 1.0
     shared_prefix: float = 0.5
+    informative_titles: float = 0.0
 
     def __post_init__(self) -> None:
         sizes = ("n_users", "n_items", "mean_length")
-        shares = ("learnability", "shared_prefix")
+        shares = ("learnability", "shared_prefix", "informative_titles")
         settle(self, "synthetic", positive=sizes, not_negative=("zipf_exponent",), share=shares)
 
 

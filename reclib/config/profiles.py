@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from reclib.config.data import DataConfig
+from reclib.config.data import DataConfig, SyntheticConfig
 from reclib.config.lm import DecodingConfig, EvaluationConfig, LMConfig, ObjectiveConfig, TuneConfig
 from reclib.config.sequence import BackboneConfig, SequenceConfig, SequenceTrainConfig, TextConfig
 from reclib.schema import InputError, settle
@@ -43,16 +43,48 @@ SMOKE = Profile(
     ),
     evaluation=EvaluationConfig(n_windows=32, bootstrap=200),
     sequence=SequenceConfig(
-        data=DataConfig(source="synthetic", split="leave_one_out", history_length=12),
+        data=DataConfig(
+            source="synthetic",
+            split="leave_one_out",
+            history_length=12,
+            synthetic=SyntheticConfig(shared_prefix=1.0, informative_titles=0.8),
+        ),
         text=TextConfig(encoder="random"),
         backbone=BackboneConfig(d_model=16),
         train=SequenceTrainConfig(epochs=3, batch_size=64, learning_rate=1e-2),
         evaluation=EvaluationConfig(cutoffs=(5, 10, 20), bootstrap=200),
+        others=(),
+        more_backbones=("lrurec", "gmlp"),
+        redundancies=(0.001, 0.1),
+        alignments=(0.1, 0.5),
+        tuning=0,
     ),
 )
 
 # Every other setting is a default above, sized so that notebooks 00–15 take under half an hour on two cores.
-DEFAULT = Profile(name="default", data=DataConfig(source="ml-100k", history_length=6))
+# A sequence recommender is trained in seconds, so that the cells of 03 and 30–36 take minutes together.
+DEFAULT = Profile(
+    name="default",
+    data=DataConfig(source="ml-100k", history_length=6),
+    sequence=SequenceConfig(
+        data=DataConfig(
+            source="ml-100k",
+            split="leave_one_out",
+            history_length=20,
+            synthetic=SyntheticConfig(
+                n_users=1000,
+                n_items=800,
+                mean_length=10,
+                learnability=0.6,
+                zipf_exponent=0.8,
+                shared_prefix=1.0,
+                informative_titles=0.8,
+            ),
+        ),
+        backbone=BackboneConfig(d_model=32),
+        train=SequenceTrainConfig(epochs=40, patience=8, learning_rate=1e-2),
+    ),
+)
 
 PAPER = Profile(
     name="paper",
@@ -148,6 +180,12 @@ PAPER = Profile(
             n_windows=1_000_000,  # [FAERec] §5.1.4: every user
             bootstrap=10_000,  # ours
         ),
+        others=(),  # ours: games_2018, msl_toy, msl_office and ml_1m by override
+        backbones=("sasrec", "fmlp", "lrurec"),  # [FAERec] Table 2
+        more_backbones=("narm", "lightsans", "gmlp"),  # [FAERec] Table 4
+        redundancies=(0.001, 0.005, 0.01, 0.05, 0.1),  # [FAERec] §5.1.5
+        alignments=(0.1, 0.2, 0.3, 0.4, 0.5),  # [FAERec] §5.1.5
+        tuning=6,  # ours: the same for every method
     ),
     seeds=(0, 1, 2),  # ours
 )

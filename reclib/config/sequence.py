@@ -73,9 +73,13 @@ class TextConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SequenceConfig:
-    """The settings of sequence recommenders, one group a step.
+    """The settings of sequence recommenders, one group a step, and the size of their comparisons.
 
     data, text, backbone, train, evaluation: one group a step
+    others: sources of further data sets that methods are compared on, all else set like `data`
+    backbones: those that all methods are compared on; more_backbones: those of FAERec and nothing else
+    redundancies, alignments: the λ and the α that FAERec's sensitivity is shown at
+    tuning: settings of its grid that each method is tuned over, on validation; 0 takes its defaults
     """
 
     data: DataConfig = field(default_factory=lambda: DataConfig(split="leave_one_out", history_length=50))
@@ -85,6 +89,12 @@ class SequenceConfig:
     evaluation: EvaluationConfig = field(
         default_factory=lambda: EvaluationConfig(cutoffs=(5, 10, 20), n_windows=1_000_000)
     )
+    others: tuple[str, ...] = ("synthetic",)
+    backbones: tuple[str, ...] = ("sasrec",)
+    more_backbones: tuple[str, ...] = ("fmlp", "lrurec", "narm", "lightsans", "gmlp")
+    redundancies: tuple[float, ...] = (0.001, 0.01, 0.1)
+    alignments: tuple[float, ...] = (0.1, 0.3, 0.5)
+    tuning: int = 0
 
     def __post_init__(self) -> None:
-        settle(self, "sequence")
+        settle(self, "sequence", positive=("redundancies", "alignments"), not_negative=("tuning",))

@@ -75,13 +75,16 @@ def generate(config: SyntheticConfig, *, seed: int) -> tuple[pd.DataFrame, pd.Da
     next item is, with probability `learnability`, a fixed function of the last one, and otherwise drawn so:
     at 0 nothing can be learned but popularity, at 1 the last item decides. The function leads around cycles
     of items of neighbouring popularity, twice as long as a mean user, so that popularity stays long-tailed
-    and few users meet an item again. Times increase.
+    and few users meet an item again. Times increase. An `informative_titles` share of the titles stands in
+    the order of that function, series by series.
     """
     item_id = pd.RangeIndex(1, config.n_items + 1).astype(str)
-    items = pd.DataFrame({ITEM_ID: item_id, TITLE: _titles(config, seed)})
-    rank, time, is_there = _sequences(config, numpy_generator(seed, "synthetic interactions"))
+    rank, time, is_there, following = _sequences(config, numpy_generator(seed, "synthetic interactions"))
     # Popularity must not show in the order of the catalogue, by which ties are broken.
-    item = numpy_generator(seed, "synthetic popularity").permutation(config.n_items)[rank]
+    item_at = numpy_generator(seed, "synthetic popularity").permutation(config.n_items)
+    item = item_at[rank]
+    titles = _arranged(_titles(config, seed), item_at[_walk(following)], config, seed)
+    items = pd.DataFrame({ITEM_ID: item_id, TITLE: titles})
     user = np.broadcast_to(np.arange(config.n_users)[:, None], rank.shape)
     users = pd.RangeIndex(1, config.n_users + 1).astype(str)
     interactions = pd.DataFrame(
@@ -94,10 +97,11 @@ def generate(config: SyntheticConfig, *, seed: int) -> tuple[pd.DataFrame, pd.Da
     return interactions, items
 
 
-def _titles(config: SyntheticConfig, seed: int) -> list[str]:
-    """Distinct titles: "Silver Lost River 2: Night" in a series of four or more, or "Paper Road: Voyage".
+def _titles(config: SyntheticConfig, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Distinct titles, (N,): "Silver Lost River 2: Night" in a series of four or more, "Paper Road: Voyage".
 
-    A `shared_prefix` share of the items, scattered over the catalogue, belongs to series.
+    A `shared_prefix` share of them belongs to series, and these come first, series by series.
+    Returns them and the order that scatters them over the catalogue.
     """
     generator = numpy_generator(seed, "synthetic titles")
     n_items, n_in_series = config.n_items, round(config.n_items * config.shared_prefix)
@@ -110,7 +114,32 @@ def _titles(config: SyntheticConfig, seed: int) -> list[str]:
     part = np.array(_PARTS, dtype=object)[generator.integers(len(_PARTS), size=n_items)]
     number = np.array([f" {n}" for n in place - _SERIES * series + 1], dtype=object)
     titles = names + np.where(place < n_in_series, number, "") + ": " + part
-    return titles[generator.permutation(n_items)].tolist()
+    return titles, generator.permutation(n_items)
+
+
+def _arranged(
+    made: tuple[np.ndarray, np.ndarray], walk: np.ndarray, config: SyntheticConfig, seed: int
+) -> list[str]:
+    """Titles by item: scattered, but for an `informative_titles` share that lies along a walk."""
+    titles, scattered = made
+    which = scattered.copy()  # (N,) title of each item
+    if config.informative_titles:
+        generator = numpy_generator(seed, "synthetic informative titles")
+        which[walk] = np.arange(config.n_items)
+        moved = np.flatnonzero(generator.random(config.n_items) >= config.informative_titles)
+        which[moved] = which[generator.permutation(moved)]
+    return titles[which].tolist()
+
+
+def _walk(following: np.ndarray) -> np.ndarray:
+    """Every place once, (N,), each after the one whose successor it is, cycle by cycle."""
+    walk, seen = np.empty_like(following), np.zeros(len(following), dtype=bool)
+    place = 0
+    for start in range(len(following)):
+        while not seen[start]:
+            seen[start], walk[place] = True, start
+            start, place = following[start], place + 1
+    return walk
 
 
 def _names(count: int, generator: np.random.Generator) -> np.ndarray:
@@ -128,8 +157,11 @@ def _names(count: int, generator: np.random.Generator) -> np.ndarray:
 
 def _sequences(
     config: SyntheticConfig, generator: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Popularity ranks from 0, times, and which of them belong to a user: (U, longest length) each."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Popularity ranks from 0, times, and which of them belong to a user: (U, longest length) each.
+
+    And the function that leads from a rank to the next, (N,).
+    """
     length = np.maximum(2, generator.poisson(config.mean_length, config.n_users))
     shape = (config.n_users, int(length.max()))
     weight = np.arange(1, config.n_items + 1, dtype=np.float64) ** -config.zipf_exponent
@@ -141,7 +173,7 @@ def _sequences(
     begin = _START + generator.uniform(0, 365 * _DAY, config.n_users)
     gap = 1 + generator.exponential(10 * _DAY, shape)
     time = np.floor(begin[:, None] + gap.cumsum(axis=1))
-    return rank, time, np.arange(shape[1]) < length[:, None]
+    return rank, time, np.arange(shape[1]) < length[:, None], following
 
 
 def _cycles(config: SyntheticConfig, generator: np.random.Generator) -> np.ndarray:

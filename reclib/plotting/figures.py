@@ -11,15 +11,27 @@ from reclib.plotting.figures_msl import (
     sorted_weights,
     temperature_curve,
 )
+from reclib.plotting.figures_sequence import (
+    accuracy_and_cost,
+    accuracy_by_popularity,
+    comparison_grid,
+    embedding_spaces,
+    sensitivity,
+)
 
 __all__ = [
+    "accuracy_and_cost",
+    "accuracy_by_popularity",
+    "comparison_grid",
     "component_training",
     "decoding_cost",
+    "embedding_spaces",
     "gradient_norms",
     "items_by_frequency",
     "method_comparison",
     "paper_against_ours",
     "popularity_curve",
+    "sensitivity",
     "small_weight_share_by_position",
     "sorted_weights",
     "temperature_curve",

@@ -15,7 +15,12 @@ from reclib.plotting.style import INK, SMALL_PT, SeriesStyle
 from reclib.schema import InputError
 
 INTERVAL = "95 % bootstrap interval"
-_METRIC_LABELS = {"catalogue_nll": "$-\\log P_\\mathrm{valid}$(target)\n(nats, lower is better)"}
+_METRIC_LABELS = {
+    "catalogue_nll": "$-\\log P_\\mathrm{valid}$(target)\n(nats, lower is better)",
+    "overlap": "shared neighbours (Jaccard)",
+    "cka": "linear CKA",
+    "cosine": "mean cosine",
+}
 
 
 def check_columns(
@@ -50,11 +55,14 @@ def axes_list(axes: Any, n_panels: int, *, source: str) -> list[Axes]:
     return flat
 
 
+_NAMES = {"coverage": "Coverage"}
+
+
 def metric_label(metric: str, k: Any) -> str:
     """Label of a metric: "HR@10", or its name with the unit where it has one."""
     if metric in _METRIC_LABELS:
         return _METRIC_LABELS[metric]
-    return metric if pd.isna(k) else f"{metric}@{int(k)}"
+    return metric if pd.isna(k) else f"{_NAMES.get(metric, metric)}@{int(k)}"
 
 
 def legend_above(ax: Axes, *, title: str | None = None) -> None:

@@ -102,3 +102,28 @@ def test_a_seed_gives_one_data_set() -> None:
     for one, other in zip(first, second, strict=True):
         pd.testing.assert_frame_equal(one, other)
     assert made(0.5, seed=0).fingerprint != made(0.5, seed=1).fingerprint
+
+
+def test_informative_titles_put_the_parts_of_a_series_behind_each_other() -> None:
+    def share_in_series(informative: float) -> float:
+        """Share of the steps from an item to its most frequent successor that stay in a series."""
+        made = SyntheticConfig(
+            n_users=2_000, learnability=1.0, shared_prefix=1.0, informative_titles=informative
+        )
+        interactions, items = generate(made, seed=0)
+        names = items.set_index("item_id")["title"].str.replace(r" \d+: .*", "", regex=True)
+        series = interactions["item_id"].map(names)
+        same_user = interactions["user_id"].eq(interactions["user_id"].shift())
+        return float(series.eq(series.shift())[same_user].mean())
+
+    assert share_in_series(0.0) < 0.1
+    assert share_in_series(1.0) > 0.65  # three of the four steps from a part of four, but for cycles' ends
+    assert share_in_series(0.0) < share_in_series(0.7) < share_in_series(1.0)
+
+
+def test_titles_are_the_same_set_however_informative() -> None:
+    scattered, arranged = (
+        generate(SyntheticConfig(informative_titles=share), seed=0) for share in (0.0, 0.8)
+    )
+    assert sorted(scattered[1]["title"]) == sorted(arranged[1]["title"])
+    pd.testing.assert_frame_equal(scattered[0], arranged[0])

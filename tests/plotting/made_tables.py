@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from reclib.plotting import figures
+from tests.plotting import made_sequence
 
 
 @dataclass(frozen=True)
@@ -185,4 +186,20 @@ EXAMPLES = {
     ),
     "decoding_cost": Example(figures.decoding_cost, decoding(), {"columns": 2, "ratio": 0.9}),
     "paper_against_ours": Example(figures.paper_against_ours, changes()),
+    "comparison_grid": Example(
+        figures.comparison_grid,
+        made_sequence.grid(),
+        {"rows": 2, "columns": 2, "width": "text", "ratio": 0.6},
+    ),
+    "comparison_grid_without_intervals": Example(
+        figures.comparison_grid, made_sequence.ablation(), {"columns": 2, "width": "text", "ratio": 0.5}
+    ),
+    "accuracy_by_popularity": Example(
+        figures.accuracy_by_popularity, made_sequence.by_popularity(), {"columns": 2, "width": "text"}
+    ),
+    "sensitivity": Example(figures.sensitivity, made_sequence.sweep(), {"columns": 2, "width": "text"}),
+    "embedding_spaces": Example(
+        figures.embedding_spaces, made_sequence.spaces(), {"columns": 4, "width": "text", "ratio": 1.2}
+    ),
+    "accuracy_and_cost": Example(figures.accuracy_and_cost, made_sequence.cost()),
 }

@@ -25,6 +25,7 @@ NOT_IMPORTED = {
     "gguf": "transformers reads GGUF files with it",
     "ipywidgets": "progress bars in JupyterLab",
     "jupyterlab": "opens the notebooks",
+    "seaborn": "figures that users make in notebooks; ours take its palette",
     "pyarrow": "pandas reads and writes Parquet with it",
     "tiktoken": "transformers converts the Llama 3 vocabulary with it",
 }

@@ -1,0 +1,305 @@
+"""Sequence recommenders as cached steps: embed the texts of items, tune a method, train it, rank with it.
+
+A grid of runs is a list of `Cell`s (`analysis.sequence_cells`); `SequenceBench.train` gives each its
+artifact, from the cache or computed. Processes that are handed the same cells share one cache.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from reclib import artifacts
+from reclib.analysis.sequence_cells import Cell
+from reclib.analysis.spaces import embedding_views
+from reclib.analysis.workbench import DATA_SEED
+from reclib.artifacts import Artifact
+from reclib.config import BackboneConfig, DataConfig, Profile, SequenceTrainConfig, TextConfig, canonical_json
+from reclib.data.dataset import Dataset
+from reclib.data.load import load
+from reclib.evaluation.full_ranking import rank_windows, recommend_lists, validation_ndcg
+from reclib.models.text_encoder import load_encoder
+from reclib.schema import RANK, TARGET_IDX
+from reclib.text.embeddings import TextEmbeddings, embed_texts
+from reclib.text.item_text import item_texts
+from reclib.training.loop import Fitted
+from reclib.training.methods import METHODS, MethodSetup
+
+LIST_LENGTH = 20  # of the lists that coverage counts
+CHECKPOINTS = ("*.safetensors",)  # what training leaves and a finished cell does not need
+_TEXT_FILE = "embeddings"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextStepConfig:
+    """What the text embeddings of a catalogue depend on."""
+
+    data: DataConfig
+    text: TextConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class TunedConfig:
+    """What the tuning of a method depends on: the first `budget` settings of its grid are tried."""
+
+    data: DataConfig
+    backbone: BackboneConfig
+    train: SequenceTrainConfig
+    method: str
+    budget: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedConfig:
+    """What a trained recommender depends on, beside its seed and its text embeddings.
+
+    options: of the method; cutoff: the deepest rank that is kept
+    keeps_spaces: the ID and the LLM embeddings of all items are kept
+    """
+
+    data: DataConfig
+    backbone: BackboneConfig
+    train: SequenceTrainConfig
+    method: str
+    options: Any
+    cutoff: int
+    keeps_spaces: bool = False
+
+
+class SequenceBench:
+    """What the cells of a grid share: data sets, text embeddings and tuned options, each made on first use.
+
+    artifact: where results come from: a notebook's `run.artifact`, or the cache itself
+    """
+
+    def __init__(
+        self,
+        profile: Profile,
+        artifact: Callable[..., Artifact] = artifacts.get_or_compute,
+        *,
+        device: str | None = None,
+    ) -> None:
+        self.profile = profile
+        self.artifact = artifact
+        self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self._datasets: dict[DataConfig, Dataset] = {}
+        self._texts: dict[DataConfig, tuple[Artifact, TextEmbeddings]] = {}
+
+    def __repr__(self) -> str:
+        return f"SequenceBench({self.profile.name}, {self.device})"
+
+    def dataset(self, data: DataConfig) -> Dataset:
+        """A data set, after preprocessing; the same for every seed."""
+        if data not in self._datasets:
+            self._datasets[data] = load(data, seed=DATA_SEED)
+        return self._datasets[data]
+
+    def text(self, data: DataConfig) -> tuple[Artifact, TextEmbeddings]:
+        """The text embeddings of a data set, and the step they come from."""
+        if data not in self._texts:
+            config = TextStepConfig(data=data, text=self.profile.sequence.text)
+            step = self.artifact("embed_items", text_step, config, seed=DATA_SEED, bench=self)
+            embeddings = TextEmbeddings.load(step.path / _TEXT_FILE)
+            dataset = self.dataset(data)
+            embeddings.check(item_texts(dataset.items, dataset.domain))
+            self._texts[data] = step, embeddings
+        return self._texts[data]
+
+    def tuned(self, data: DataConfig, backbone: str, method: str) -> Any:
+        """The options of a method: the best of its grid on validation, its defaults without a budget."""
+        defaults = METHODS[method].options()
+        if not self.profile.sequence.tuning:
+            return defaults
+        chosen = self._tuning(data, backbone, method)["chosen"]
+        return METHODS[method].grid[chosen["place"]]
+
+    def tuning_table(self, cells: Iterable[Cell]) -> pd.DataFrame:
+        """What tuning tried: dataset, backbone, method, options, ndcg (validation), is_chosen, seconds.
+
+        Without a budget, one row a method with its defaults.
+        """
+        groups = dict.fromkeys((cell.data, cell.backbone, cell.method) for cell in cells)
+        parts = []
+        for data, backbone, method in groups:
+            if self.profile.sequence.tuning:
+                table = self._tuning(data, backbone, method)["tried"]
+            else:
+                options = canonical_json(METHODS[method].options())
+                table = pd.DataFrame([(options, np.nan, True, np.nan)], columns=_TRIED)
+            names = {"dataset": self.dataset(data).name, "backbone": backbone, "method": method}
+            parts.append(table.assign(**names)[[*names, *_TRIED]])
+        return pd.concat(parts, ignore_index=True)
+
+    def config(self, cell: Cell) -> TrainedConfig:
+        """The whole configuration of a cell."""
+        settings = self.profile.sequence
+        options = replace(self.tuned(cell.data, cell.backbone, cell.method), **dict(cell.changes))
+        return TrainedConfig(
+            data=cell.data,
+            backbone=replace(settings.backbone, name=cell.backbone),
+            train=settings.train,
+            method=cell.method,
+            options=options,
+            cutoff=max(settings.evaluation.cutoffs),
+            keeps_spaces=cell.keeps_spaces,
+        )
+
+    def train(self, cells: Iterable[Cell]) -> dict[Cell, Artifact]:
+        """The artifact of every cell, from the cache or computed now, in order."""
+        return {
+            cell: self.artifact(
+                "train_sequence",
+                train_step,
+                self.config(cell),
+                upstream=self._upstream(cell.data, cell.method),
+                seed=cell.seed,
+                bench=self,
+            )
+            for cell in cells
+        }
+
+    def setup(
+        self, data: DataConfig, backbone: BackboneConfig, train: SequenceTrainConfig, method: str
+    ) -> MethodSetup:
+        """What a method is trained with."""
+        dataset = self.dataset(data)
+        return MethodSetup(
+            dataset=dataset,
+            text=self.text(data)[1] if METHODS[method].reads_text else None,
+            backbone=backbone,
+            train=train,
+            validate=validation_ndcg(dataset, k=10),
+            device=self.device,
+        )
+
+    def _upstream(self, data: DataConfig, method: str) -> list[Artifact]:
+        return [self.text(data)[0]] if METHODS[method].reads_text else []
+
+    def _tuning(self, data: DataConfig, backbone: str, method: str) -> Artifact:
+        settings = self.profile.sequence
+        config = TunedConfig(
+            data=data,
+            backbone=replace(settings.backbone, name=backbone),
+            train=settings.train,
+            method=method,
+            budget=settings.tuning,
+        )
+        upstream = self._upstream(data, method)
+        return self.artifact(
+            "tune_sequence", tune_step, config, upstream=upstream, seed=DATA_SEED, bench=self
+        )
+
+
+def text_step(config: TextStepConfig, *, seed: int, workdir: Path, bench: SequenceBench) -> dict[str, Any]:
+    """Embed the text of every item, kept as a file; "about" says by what."""
+    dataset = bench.dataset(config.data)
+    texts = item_texts(dataset.items, dataset.domain)
+    encode = load_encoder(config.text, texts=texts, device=bench.device)
+    embeddings = embed_texts(texts, encode, encoder=config.text.encoder, workdir=workdir)
+    embeddings.save(workdir / _TEXT_FILE)
+    shape = embeddings.matrix.shape
+    return {"about": {"encoder": config.text.encoder, "items": shape[0] - 1, "width": shape[1]}}
+
+
+_TRIED = ["options", "ndcg", "is_chosen", "seconds"]
+
+
+def tune_step(config: TunedConfig, *, seed: int, workdir: Path, bench: SequenceBench) -> dict[str, Any]:
+    """Train each setting of a method's grid and keep the one with the best NDCG@10 on validation.
+
+    The test part is never read. Settings that an earlier, killed process has finished are not run again.
+    Returns "tried" (options, ndcg, is_chosen, seconds) and "chosen" (place in the grid).
+    """
+    setup = bench.setup(config.data, config.backbone, config.train, config.method)
+    method = METHODS[config.method]
+    rows = []
+    for place, options in enumerate(method.grid[: config.budget]):
+        done = workdir / f"tried_{place}.json"
+        if not done.is_file():
+            text = json.dumps(_tried(setup, config.method, options, seed, workdir / f"setting_{place}"))
+            artifacts.atomic_write(done, partial(_write_text, text=text))
+        found = json.loads(done.read_text("utf-8"))
+        rows.append((canonical_json(options), found["ndcg"], False, found["seconds"]))
+    tried = pd.DataFrame(rows, columns=_TRIED)
+    best = int(tried["ndcg"].argmax())
+    return {"tried": tried.assign(is_chosen=tried.index == best), "chosen": {"place": best}}
+
+
+def _tried(setup: MethodSetup, method: str, options: Any, seed: int, folder: Path) -> dict[str, float]:
+    """Validation NDCG@10 and seconds of one setting."""
+    start = time.perf_counter()
+    folder.mkdir(exist_ok=True)
+    fitted = METHODS[method].train(setup, options, seed=seed, workdir=folder)
+    drop_checkpoints(folder)
+    return {"ndcg": setup.validate(fitted.model), "seconds": time.perf_counter() - start}
+
+
+def _write_text(path: Path, *, text: str) -> None:
+    path.write_text(text, "utf-8")
+
+
+def train_step(config: TrainedConfig, *, seed: int, workdir: Path, bench: SequenceBench) -> dict[str, Any]:
+    """Train one method on one backbone and rank the whole catalogue for every test window, seen items kept.
+
+    Returns "windows" (window, target_idx, rank up to the cut-off), "lists" (items (W, 20)), "trace",
+    "summary" and, where they are kept, "spaces": the two embeddings of every item.
+    """
+    setup = bench.setup(config.data, config.backbone, config.train, config.method)
+    dataset = setup.dataset
+    cpu, start = time.process_time(), time.perf_counter()
+    fitted = METHODS[config.method].train(setup, config.options, seed=seed, workdir=workdir)
+    train_seconds, train_cpu = time.perf_counter() - start, time.process_time() - cpu
+    start = time.perf_counter()
+    ranks = rank_windows(fitted.model, dataset.test, cutoff=config.cutoff, seen="kept", device=bench.device)
+    rank_seconds = time.perf_counter() - start
+    k = min(LIST_LENGTH, dataset.n_items)
+    lists = recommend_lists(fitted.model, dataset.test, k, seen="kept", device=bench.device)
+    drop_checkpoints(workdir)
+    windows = pd.DataFrame(
+        {"window": np.arange(len(ranks)), TARGET_IDX: dataset.test.target_idx, RANK: ranks}
+    )
+    summary = _summary(fitted, setup) | {
+        "train_seconds": train_seconds,
+        "train_cpu_seconds": train_cpu,
+        "rank_seconds": rank_seconds,
+    }
+    kept = {"spaces": _spaces(fitted, setup)} if config.keeps_spaces else {}
+    lists_kept = {"items": lists.astype(np.int32)}
+    return {"windows": windows, "lists": lists_kept, "trace": fitted.trace, "summary": summary, **kept}
+
+
+def _summary(fitted: Fitted, setup: MethodSetup) -> dict[str, Any]:
+    """Sizes of a trained model: all parameters, and those of its sequence encoder."""
+    trained = [p.numel() for p in fitted.model.parameters() if p.requires_grad]
+    encoder = [p.numel() for p in fitted.model.backbone.parameters()]
+    return {
+        "best_epoch": int(fitted.best_epoch),
+        "parameters": int(sum(trained)),
+        "backbone_parameters": int(sum(encoder)),
+        "valid_ndcg": float(setup.validate(fitted.model)),
+        "train_windows": len(setup.dataset.train),
+    }
+
+
+def _spaces(fitted: Fitted, setup: MethodSetup) -> dict[str, np.ndarray]:
+    id_embedding, llm_embedding = embedding_views(fitted.model, setup.text)
+    return {
+        "id_embedding": id_embedding.astype(np.float16),
+        "llm_embedding": llm_embedding.astype(np.float16),
+    }
+
+
+def drop_checkpoints(folder: Path) -> None:
+    """Remove the weights and optimiser states of a finished training; its result is ranks and numbers."""
+    for pattern in CHECKPOINTS:
+        for path in folder.rglob(pattern):
+            path.unlink()

@@ -1,0 +1,68 @@
+"""Methods for sequence recommenders: what each trains a backbone with, under one signature.
+
+method = METHODS["faerec"]
+fitted = method.train(setup, method.options(), seed=0, workdir=folder)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from reclib.config import BackboneConfig, SequenceTrainConfig
+from reclib.data.dataset import Dataset
+from reclib.training.loop import Fitted, Validate
+from reclib.training.methods import base, cities, faerec, llm_esr, llminit, loam, melt, rlmrec
+
+if TYPE_CHECKING:
+    from reclib.text.embeddings import TextEmbeddings
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodSetup:
+    """What every method is given, the same for all in a comparison.
+
+    text: embeddings of the catalogue's texts, None where no method reads them
+    validate: of a model, larger is better; it reads the validation part only
+    """
+
+    dataset: Dataset
+    text: TextEmbeddings | None
+    backbone: BackboneConfig
+    train: SequenceTrainConfig
+    validate: Validate
+    device: str = "cpu"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """A method by name.
+
+    train: (setup, options, *, seed, workdir) → Fitted; options: class of its frozen options
+    grid: the options that tuning tries, best guess first, as many for each method that has any
+    """
+
+    train: Callable[..., Fitted]
+    options: Callable[..., Any]
+    grid: tuple[Any, ...]
+    reads_text: bool = False
+
+
+METHODS: dict[str, Method] = {
+    "base": Method(train=base.train, options=base.BaseOptions, grid=base.GRID),
+    "cities": Method(train=cities.train, options=cities.CitiesOptions, grid=cities.GRID),
+    "loam": Method(train=loam.train, options=loam.LoamOptions, grid=loam.GRID),
+    "melt": Method(train=melt.train, options=melt.MeltOptions, grid=melt.GRID),
+    "rlmrec_con": Method(
+        train=rlmrec.train_con, options=rlmrec.RLMRecConOptions, grid=rlmrec.CON_GRID, reads_text=True
+    ),
+    "rlmrec_gen": Method(
+        train=rlmrec.train_gen, options=rlmrec.RLMRecGenOptions, grid=rlmrec.GEN_GRID, reads_text=True
+    ),
+    "llminit": Method(
+        train=llminit.train, options=llminit.LLMInitOptions, grid=llminit.GRID, reads_text=True
+    ),
+    "llm_esr": Method(train=llm_esr.train, options=llm_esr.LLMESROptions, grid=llm_esr.GRID, reads_text=True),
+    "faerec": Method(train=faerec.train, options=faerec.FAERecOptions, grid=faerec.GRID, reads_text=True),
+}

@@ -1,0 +1,231 @@
+"""LOAM: sessions made by walks towards niche items, and sessions with a tail target mixed with similar ones.
+
+[LOAM] = Yang et al., "LOAM: Improving Long-tail Session-based Recommendation via Niche Walk Augmentation and
+Tail Session Mixup", SIGIR 2023. Both parts act in one training:
+
+- Niche walk augmentation: from targets of a batch, walks go backwards through the graph of training
+  transitions, among the items of the batch; at each step to the predecessor with the fewest interactions,
+  or, with some chance, to any. A walk read forwards is a session that leads from niche items to its target,
+  and is trained on as the others are, if at least two items precede the target.
+- Tail session mixup: the state of a session whose target is a tail item is interpolated with that of the
+  session of the batch most similar to it, and should predict the tail target still; this loss is added.
+
+From the public code: backward walks of ten steps, a chance of 0.3, the limit on the predecessors of an item,
+the fixed coefficient of the mixup, similarity by inner products, the sum of both losses with weight one.
+
+Changed or simplified: the backbone, its loss and the positions it trains are the setting's; an item keeps at
+most `n_predecessors` drawn predecessors, where the code limits head items only; one walk starts at each drawn
+target, where the code takes five and keeps a sample; a session is never mixed with itself. The share of
+walks and the coefficient are ours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from reclib.data.cooccurrence import item_graph
+from reclib.data.dataset import Windows
+from reclib.data.popularity import is_head
+from reclib.models.items import IdItems
+from reclib.models.sequence_model import SequenceModel
+from reclib.schema import PAD_IDX, settle
+from reclib.seeding import numpy_generator
+from reclib.training.loop import Fitted, fit
+from reclib.training.methods.starting import drawn_weights, encoder
+from reclib.training.sequence_batches import Batch
+from reclib.training.sequence_objectives import Context, Objective, SequenceObjective
+
+if TYPE_CHECKING:
+    from reclib.training.methods import MethodSetup
+
+MADE_ROW = -1  # `Batch.row` of a session that no training window stands behind
+SHORTEST = 2  # items before the target of a walk that is trained on
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoamOptions:
+    """Options of LOAM.
+
+    walk_share: walks for each window of a batch; walk_length: steps of a walk
+    random_share: chance of a step to any predecessor; n_predecessors: most of an item that walks may go to
+    mixup_share: what a tail session keeps of its own state, 1 switches the mixup off
+    """
+
+    walk_share: float = 0.5
+    walk_length: int = 10
+    random_share: float = 0.3
+    n_predecessors: int = 12
+    mixup_share: float = 0.8
+
+    def __post_init__(self) -> None:
+        settle(
+            self,
+            "loam",
+            positive=("walk_length", "n_predecessors"),
+            not_negative=("walk_share",),
+            share=("random_share", "mixup_share"),
+        )
+
+
+GRID = tuple(
+    LoamOptions(walk_share=walk_share, mixup_share=mixup_share)
+    for walk_share in (0.5, 0.2, 1.0)
+    for mixup_share in (0.8, 0.5)
+)
+
+
+def predecessor_table(
+    windows: Windows, n_items: int, n_predecessors: int, generator: np.random.Generator
+) -> np.ndarray:
+    """Items that came directly before each item in training, (N+1, C) int64, 0 after the last.
+
+    C is at most `n_predecessors`; where an item has more, which ones is drawn.
+    """
+    edges = item_graph(windows, n_items).tocoo()
+    order = generator.permutation(len(edges.row))
+    before, after = edges.row[order], edges.col[order]
+    order = np.argsort(after, kind="stable")
+    before, after = before[order], after[order]
+    column = np.arange(len(after)) - np.searchsorted(after, after)
+    kept = column < n_predecessors
+    width = int(column[kept].max(initial=0)) + 1
+    table = np.full((n_items + 1, width), PAD_IDX, dtype=np.int64)
+    table[after[kept], column[kept]] = before[kept]
+    return table
+
+
+class NicheWalks:
+    """The transform that adds walks to a batch, as sessions with `row` MADE_ROW.
+
+    predecessors: (N+1, C), see `predecessor_table`; counts: (N+1,) interactions
+    longest: most items of a history that the backbone reads
+    """
+
+    def __init__(self, predecessors: Tensor, counts: Tensor, options: LoamOptions, *, longest: int) -> None:
+        self.predecessors, self.counts, self.options = predecessors, counts, options
+        self.n_steps = min(options.walk_length, longest)
+
+    def __call__(self, batch: Batch, context: Context) -> Batch:
+        """The batch with the walks from some of its targets, among its items, after its windows."""
+        n_walks, device = round(self.options.walk_share * len(batch.target)), batch.target.device
+        drawn = torch.rand(n_walks, generator=context.generator, device=device)
+        start = batch.target[(drawn * len(batch.target)).long()]
+        is_open = torch.zeros(len(self.counts), dtype=torch.bool, device=device)
+        is_open[batch.history] = is_open[batch.target] = True
+        is_open[PAD_IDX] = False
+        path = self.walk(start, is_open, context.generator)
+        path = path[(path != PAD_IDX).sum(dim=1) > SHORTEST]
+        longest = int((path[:, 1:] != PAD_IDX).any(dim=0).sum())
+        made = path[:, 1 : longest + 1].flip(1)
+        width = max(longest, batch.history.shape[1])
+        history = torch.cat([_widened(batch.history, width), _widened(made, width)])
+        row = torch.cat([batch.row, torch.full_like(path[:, 0], MADE_ROW)])
+        return Batch(history, torch.cat([batch.target, path[:, 0]]), row)
+
+    def walk(self, start: Tensor, is_open: Tensor, generator: torch.Generator) -> Tensor:
+        """Walks backwards, (A,) → (A, steps + 1): the start, its predecessor, and so on; 0 after the end.
+
+        is_open: (N+1,) bool, the items that may be entered; a walk ends where no predecessor is open.
+        """
+        path = [start]
+        for _ in range(self.n_steps):
+            near = self.predecessors[path[-1]]  # (A, C)
+            closed = ~(is_open[near] & (near != PAD_IDX))
+            rarity = -self.counts[near].float()
+            chance = torch.rand(near.shape, generator=generator, device=near.device)
+            strays = torch.rand((len(near), 1), generator=generator, device=near.device)
+            merit = torch.where(strays < self.options.random_share, chance, rarity)
+            best = merit.masked_fill(closed, -torch.inf).argmax(dim=1, keepdim=True)
+            path.append(near.masked_fill(closed, PAD_IDX).gather(1, best)[:, 0])
+        return torch.stack(path, dim=1)
+
+
+def _widened(history: Tensor, width: int) -> Tensor:
+    """Histories with padding on the left up to a width."""
+    return torch.nn.functional.pad(history, (width - history.shape[1], 0), value=PAD_IDX)
+
+
+def mixed_states(states: Tensor, is_chosen: Tensor, share: float) -> Tensor:
+    """Chosen rows as share · h + (1 − share) · h′, (T, D): h′ is the other row with the largest ⟨h, h′⟩.
+
+    states: (B, D), B ≥ 2; is_chosen: (B,) bool
+    """
+    similarity = (states[is_chosen] @ states.T).detach()
+    similarity = similarity.masked_fill(torch.diag(is_chosen)[is_chosen], -torch.inf)
+    return share * states[is_chosen] + (1 - share) * states[similarity.argmax(dim=1)]
+
+
+class _Mixed:
+    """A model whose states of the last position are given."""
+
+    def __init__(self, model: SequenceModel, given: Tensor) -> None:
+        self.model, self.given = model, given
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.model, name)
+
+    def states(self, history: Tensor, *, last_only: bool = False) -> Tensor:
+        return self.given
+
+    def user_states(self, history: Tensor) -> Tensor:
+        return self.given
+
+
+class TailMixup:
+    """The term of mixed sessions: `recommend` at the last position, over windows with a tail target.
+
+    recommend: an objective with positions "last"; is_tail: (N+1,) bool. Walks are not mixed.
+    """
+
+    def __init__(self, recommend: Objective, is_tail: Tensor, share: float) -> None:
+        self.recommend, self.is_tail, self.share = recommend, is_tail, share
+
+    def __call__(
+        self, model: SequenceModel, batch: Batch, context: Context
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss, and {"mixup": the loss}; 0 where no target is tail, or a window is alone."""
+        batch = Batch(*(values[batch.row != MADE_ROW] for values in batch))
+        is_tail = self.is_tail[batch.target]
+        if len(is_tail) < 2 or not bool(is_tail.any()) or self.share == 1:
+            none = torch.zeros((), device=batch.target.device)
+            return none, {"mixup": none}
+        mixed = mixed_states(model.user_states(batch.history), is_tail, self.share)
+        tail = Batch(*(values[is_tail] for values in batch))
+        # the weight of the context speaks of all positions of the batch, and here each window has one
+        even = context._replace(weight=1.0)
+        loss, _ = self.recommend(cast(SequenceModel, _Mixed(model, mixed)), tail, even)
+        return loss, {"mixup": loss.detach()}
+
+
+def train(setup: MethodSetup, options: LoamOptions, *, seed: int, workdir: Path) -> Fitted:
+    """Train the backbone on windows and walks, and on mixed tail sessions. Raises what `fit` raises."""
+    dataset, device = setup.dataset, setup.device
+    windows, n_items = dataset.train, dataset.n_items
+    with drawn_weights(seed):
+        model = SequenceModel(IdItems(n_items, setup.backbone.d_model), encoder(setup))
+    table = predecessor_table(
+        windows, n_items, options.n_predecessors, numpy_generator(seed, "loam predecessors")
+    )
+    counts = torch.from_numpy(dataset.counts).to(device)
+    walks = NicheWalks(torch.from_numpy(table).to(device), counts, options, longest=windows.history.shape[1])
+    recommend = SequenceObjective(
+        replace(setup.train, positions="last"), n_items=n_items, counts=dataset.counts
+    )
+    is_tail = torch.from_numpy(~is_head(dataset.counts)).to(device)
+    return fit(
+        model.to(device),
+        windows,
+        setup.train,
+        validate=setup.validate,
+        seed=seed,
+        workdir=workdir,
+        counts=dataset.counts,
+        extra_terms=[TailMixup(recommend, is_tail, options.mixup_share)],
+        transform=walks,
+    )

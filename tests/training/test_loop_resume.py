@@ -1,0 +1,68 @@
+"""A training that is killed goes on from its checkpoint and ends as the one that was not."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor
+
+from reclib.evaluation.full_ranking import validation_ndcg
+from reclib.models.sequence_model import SequenceModel
+from reclib.training.loop import Batch, Context, fit
+from tests.training.sequence_toy import dataset, make_model, train_config
+
+
+def train(workdir: Path, *, kill_at: int = -1) -> tuple[Tensor, pd.DataFrame, int]:
+    """Six epochs of four steps with dropout and negatives; killed, as nothing can catch, before a step."""
+
+    def term(model: SequenceModel, batch: Batch, context: Context) -> tuple[Tensor, dict[str, Tensor]]:
+        if context.step == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        noise = torch.rand((), generator=context.generator)
+        return noise * model.item_matrix().square().mean(), {"noise": noise}
+
+    fitted = fit(
+        make_model(),
+        dataset().train,
+        train_config(epochs=6, learning_rate=3e-2),
+        validate=validation_ndcg(dataset()),
+        seed=0,
+        workdir=workdir,
+        extra_terms=[term],
+    )
+    weights = torch.cat([weight.detach().flatten() for weight in fitted.model.parameters()])
+    return weights, fitted.trace, fitted.best_epoch
+
+
+def train_and_be_killed(workdir: Path, step: int) -> None:
+    code = (
+        f"from tests.training.test_loop_resume import *; from reclib.training import loop; "
+        f"loop.SECONDS_BETWEEN_CHECKPOINTS = 0.0; "
+        f"train(Path({str(workdir)!r}), kill_at={step})"
+    )
+    root = Path(__file__).parents[2]
+    killed = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], cwd=root, capture_output=True, text=True
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+
+
+def steady(trace: pd.DataFrame) -> pd.DataFrame:
+    return trace[~trace["name"].isin(["seconds", "windows_per_second"])].reset_index(drop=True)
+
+
+@pytest.mark.parametrize("step", [2, 13])
+def test_a_killed_training_ends_as_a_straight_one(step: int, tmp_path: Path) -> None:
+    straight = train(tmp_path / "straight")
+    train_and_be_killed(tmp_path / "killed", step)
+    resumed = train(tmp_path / "killed")
+    assert torch.equal(straight[0], resumed[0])
+    assert steady(straight[1]).equals(steady(resumed[1]))
+    assert straight[2] == resumed[2]
