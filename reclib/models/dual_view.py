@@ -6,7 +6,6 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
 
 from reclib.models.backbones.residual import EndPositions
 from reclib.models.sequence_model import SequenceModel
@@ -34,7 +33,10 @@ class CrossAttention(nn.Module):
         """The asked view, (B, S, D), weighted by what the asking one, (B, S, D), attends to; mask: (B, S)."""
         query = self._heads(self.query(asking))
         key, value = map(self._heads, self.key_value(asked).chunk(2, dim=-1))
-        attended = scaled_dot_product_attention(query, key, value, attn_mask=self._allowed(mask)[:, None])
+        # Written out: the fused kernel with a mask for each history takes longer on a CPU.
+        scores = (query / query.shape[-1] ** 0.5) @ key.transpose(-1, -2)
+        weights = scores.masked_fill(~self._allowed(mask)[:, None], -torch.inf).softmax(dim=-1)
+        attended = weights @ value
         return self.output(attended.transpose(1, 2).flatten(2)) * mask[..., None]
 
     def _heads(self, rows: Tensor) -> Tensor:

@@ -70,7 +70,7 @@ class LLMESROptions:
 
 GRID = tuple(
     LLMESROptions(distillation_weight=weight, n_similar=n_similar)
-    for weight in (0.1, 0.01, 1.0)
+    for weight in (0.1, 0.01, 0.001)
     for n_similar in (10, 4)
 )
 

@@ -11,12 +11,13 @@ Tail Session Mixup", SIGIR 2023. Both parts act in one training:
   session of the batch most similar to it, and should predict the tail target still; this loss is added.
 
 From the public code: backward walks of ten steps, a chance of 0.3, the limit on the predecessors of an item,
-the fixed coefficient of the mixup, similarity by inner products, the sum of both losses with weight one.
+the fixed coefficient of the mixup, similarity by inner products, the sum of both losses.
 
 Changed or simplified: the backbone, its loss and the positions it trains are the setting's; an item keeps at
 most `n_predecessors` drawn predecessors, where the code limits head items only; one walk starts at each drawn
 target, where the code takes five and keeps a sample; a session is never mixed with itself. The share of
-walks and the coefficient are ours.
+walks, the coefficient and the weight of the mixed sessions' loss are ours (the code's weight is one, where
+each session has one target; here the targets of all positions share the other loss).
 """
 
 from __future__ import annotations
@@ -54,29 +55,30 @@ class LoamOptions:
 
     walk_share: walks for each window of a batch; walk_length: steps of a walk
     random_share: chance of a step to any predecessor; n_predecessors: most of an item that walks may go to
-    mixup_share: what a tail session keeps of its own state, 1 switches the mixup off
+    mixup_share: what a tail session keeps of its own state; mixup_weight: of the loss of mixed sessions
     """
 
-    walk_share: float = 0.5
+    walk_share: float = 0.2
     walk_length: int = 10
     random_share: float = 0.3
     n_predecessors: int = 12
     mixup_share: float = 0.8
+    mixup_weight: float = 0.3
 
     def __post_init__(self) -> None:
         settle(
             self,
             "loam",
             positive=("walk_length", "n_predecessors"),
-            not_negative=("walk_share",),
+            not_negative=("walk_share", "mixup_weight"),
             share=("random_share", "mixup_share"),
         )
 
 
 GRID = tuple(
-    LoamOptions(walk_share=walk_share, mixup_share=mixup_share)
-    for walk_share in (0.5, 0.2, 1.0)
-    for mixup_share in (0.8, 0.5)
+    LoamOptions(walk_share=walk_share, mixup_weight=mixup_weight)
+    for walk_share in (0.2, 0.05, 0.5)
+    for mixup_weight in (0.3, 1.0)
 )
 
 
@@ -183,24 +185,24 @@ class TailMixup:
     recommend: an objective with positions "last"; is_tail: (N+1,) bool. Walks are not mixed.
     """
 
-    def __init__(self, recommend: Objective, is_tail: Tensor, share: float) -> None:
-        self.recommend, self.is_tail, self.share = recommend, is_tail, share
+    def __init__(self, recommend: Objective, is_tail: Tensor, options: LoamOptions) -> None:
+        self.recommend, self.is_tail, self.options = recommend, is_tail, options
 
     def __call__(
         self, model: SequenceModel, batch: Batch, context: Context
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss, and {"mixup": the loss}; 0 where no target is tail, or a window is alone."""
+        """The weighted loss, and {"mixup": the loss}; 0 where no target is tail, or a window is alone."""
         batch = Batch(*(values[batch.row != MADE_ROW] for values in batch))
         is_tail = self.is_tail[batch.target]
-        if len(is_tail) < 2 or not bool(is_tail.any()) or self.share == 1:
+        if len(is_tail) < 2 or not bool(is_tail.any()) or not self.options.mixup_weight:
             none = torch.zeros((), device=batch.target.device)
             return none, {"mixup": none}
-        mixed = mixed_states(model.user_states(batch.history), is_tail, self.share)
+        mixed = mixed_states(model.user_states(batch.history), is_tail, self.options.mixup_share)
         tail = Batch(*(values[is_tail] for values in batch))
         # the weight of the context speaks of all positions of the batch, and here each window has one
         even = context._replace(weight=1.0)
         loss, _ = self.recommend(cast(SequenceModel, _Mixed(model, mixed)), tail, even)
-        return loss, {"mixup": loss.detach()}
+        return self.options.mixup_weight * loss, {"mixup": loss.detach()}
 
 
 def train(setup: MethodSetup, options: LoamOptions, *, seed: int, workdir: Path) -> Fitted:
@@ -226,6 +228,6 @@ def train(setup: MethodSetup, options: LoamOptions, *, seed: int, workdir: Path)
         seed=seed,
         workdir=workdir,
         counts=dataset.counts,
-        extra_terms=[TailMixup(recommend, is_tail, options.mixup_share)],
+        extra_terms=[TailMixup(recommend, is_tail, options)],
         transform=walks,
     )

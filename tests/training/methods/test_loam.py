@@ -135,9 +135,10 @@ def test_the_mixture_is_convex_and_of_the_most_similar_other() -> None:
     assert (between >= states.min(dim=0).values).all()
 
 
-def mixup(share: float = 0.8) -> loam.TailMixup:
+def mixup(weight: float = 0.3) -> loam.TailMixup:
     recommend = loam.SequenceObjective(setup(positions="last").train, n_items=dataset().n_items)
-    return loam.TailMixup(recommend, torch.from_numpy(~is_head(dataset().counts)), share)
+    is_tail = torch.from_numpy(~is_head(dataset().counts))
+    return loam.TailMixup(recommend, is_tail, loam.LoamOptions(mixup_weight=weight))
 
 
 def test_the_mixup_costs_what_the_objective_says_of_tail_windows_alone() -> None:
@@ -145,7 +146,7 @@ def test_the_mixup_costs_what_the_objective_says_of_tail_windows_alone() -> None
     batch = some_batch(32)
     made = batch._replace(row=torch.full_like(batch.row, loam.MADE_ROW))
     loss, parts = mixup()(model, batch, context())
-    assert parts["mixup"] == loss.detach()
+    torch.testing.assert_close(loss.detach(), 0.3 * parts["mixup"])
     assert loss > 0
     both = Batch(*(torch.cat(pair) for pair in zip(batch, made, strict=True)))
     torch.testing.assert_close(mixup()(model, both, context())[0], loss)  # walks are not mixed
@@ -162,7 +163,7 @@ def test_without_tail_targets_or_company_the_mixup_is_nothing() -> None:
         Batch(*(values[:1] for values in batch)),
     ):
         assert mixup()(model, none, context())[0] == 0
-    assert mixup(1.0)(model, batch, context())[0] == 0
+    assert mixup(0.0)(model, batch, context())[0] == 0
 
 
 @pytest.mark.parametrize(
