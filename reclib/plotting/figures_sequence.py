@@ -71,7 +71,7 @@ def comparison_grid(table: pd.DataFrame, axes: Any, *, bars: str = INTERVAL) -> 
     for key, ax in zip(panels, axes_list(axes, len(panels), source="comparison_grid"), strict=True):
         chosen = panel == key
         dots(ax, table.loc[chosen], order, styles)
-        if (table.loc[chosen, ["value", "low"]] < 0).any(axis=None):
+        if table.loc[chosen, "metric"].iloc[0].startswith(("gain", "change")):
             ax.axvline(0, color=INK, linewidth=0.6, zorder=0)
         ax.set_xlabel(metric[chosen].iloc[0])
         ax.set_title(", ".join(names[chosen].iloc[0][differing]))
