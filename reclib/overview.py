@@ -34,9 +34,10 @@ def runs() -> pd.DataFrame:
 
 
 def profiles() -> pd.DataFrame:
-    """Every setting, one row each, and its value in the three profiles."""
+    """The settings that differ between the three profiles, one row each, and their values."""
     flat = {name: pd.json_normalize(asdict(settings)).iloc[0] for name, settings in config.PROFILES.items()}
-    return pd.DataFrame(flat)
+    table = pd.DataFrame(flat)
+    return table[table.astype(str).nunique(axis=1) > 1]
 
 
 def cached_steps() -> pd.DataFrame:

@@ -157,6 +157,8 @@ def test_the_tables_of_an_empty_cache_have_their_columns() -> None:
     ]
     assert overview.cached_steps().columns.tolist() == ["step", "finished", "unfinished", "MB"]
     assert overview.profiles().columns.tolist() == ["smoke", "default", "paper"]
+    assert "data.source" in overview.profiles().index
+    assert "tune.weight_decay" not in overview.profiles().index  # the same in all three
 
 
 def test_finish_leaves_the_record_that_status_reads(capsys: pytest.CaptureFixture[str]) -> None:
