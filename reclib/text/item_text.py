@@ -18,23 +18,25 @@ _MISSING = ("", "nan", "none", "n/a")
 def item_texts(items: pd.DataFrame, domain: str) -> list[str]:
     """The attribute prompt of every item, in the order of item_idx, (N,).
 
-        The <noun> item has the following attributes:
+        The <kind> item has the following attributes:
         name is <title>; brand is <brand>; date is <date>; price is <price>.
         The item has following features: <categories>.
         The item has following descriptions: <description>.
 
     A field that a catalogue has not, or an item leaves empty, is left out, and so is its sentence; an item
-    without any field is the first line alone. items: `Dataset.items`; domain: a key of `prompts.DOMAINS`.
+    without any field is the first line alone. <kind> is the domain's singular ("movie"), and nothing where
+    the domain is "items". items: `Dataset.items`; domain: a key of `prompts.DOMAINS`.
     Source: [FAERec] §4.1, the template (which prints "rating is <DATE>").
     """
-    noun = DOMAINS[domain].noun
+    kind = DOMAINS[domain].singular
+    subject = "The item" if kind == "item" else f"The {kind} item"
     columns = {column: _clean(items[column]) for column in items.columns if _role(column)}
     attributes = [
         [f"{_ATTRIBUTES[column]} is {value}" if value else "" for value in values]
         for column, values in columns.items()
         if column in _ATTRIBUTES
     ]
-    lines = [[f"The {noun} item has the following attributes:"] * len(items)]
+    lines = [[f"{subject} has the following attributes:"] * len(items)]
     lines.append([_sentence("; ".join(filter(None, parts))) for parts in _rows(attributes, len(items))])
     for what, names in (("features", _FEATURES), ("descriptions", _DESCRIPTIONS)):
         given = [values for column, values in columns.items() if column in names]

@@ -38,11 +38,11 @@ def test_empty_fields_and_their_sentences_are_left_out() -> None:
     assert first == ["name is A."]
     assert second == ["brand is B.", "The item has following descriptions: long."]
     assert third == ["name is C."]
-    assert item_texts(items, "books")[0].startswith("The book")
+    assert item_texts(items, "books")[0].startswith("The book item has the following")
 
 
 @pytest.mark.parametrize("columns", [{}, {"title": [""]}])
 def test_an_item_of_which_nothing_is_known_keeps_its_place(columns: dict) -> None:
     items = pd.DataFrame(columns, index=pd.Index([1], name="item_idx"))
     (text,) = item_texts(items, "items")
-    assert text == "The items item has the following attributes:"
+    assert text == "The item has the following attributes:"

@@ -16,8 +16,9 @@ the fixed coefficient of the mixup, similarity by inner products, the sum of bot
 Changed or simplified: the backbone, its loss and the positions it trains are the setting's; an item keeps at
 most `n_predecessors` drawn predecessors, where the code limits head items only; one walk starts at each drawn
 target, where the code takes five and keeps a sample; a session is never mixed with itself. The share of
-walks, the coefficient and the weight of the mixed sessions' loss are ours (the code's weight is one, where
-each session has one target; here the targets of all positions share the other loss).
+walks and the coefficient are ours. The weight of the mixed sessions' loss is the code's, one; there each
+session has one target, here the targets of all positions share the other loss, so that one favours the
+tail's last positions, and the grid has a smaller weight too.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ class LoamOptions:
     random_share: float = 0.3
     n_predecessors: int = 12
     mixup_share: float = 0.8
-    mixup_weight: float = 0.3
+    mixup_weight: float = 1.0
 
     def __post_init__(self) -> None:
         settle(
@@ -78,7 +79,7 @@ class LoamOptions:
 GRID = tuple(
     LoamOptions(walk_share=walk_share, mixup_weight=mixup_weight)
     for walk_share in (0.2, 0.05, 0.5)
-    for mixup_weight in (0.3, 1.0)
+    for mixup_weight in (1.0, 0.3)
 )
 
 
