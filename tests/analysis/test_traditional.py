@@ -84,7 +84,7 @@ def test_the_tested_model_was_trained_on_validation_windows_too(tmp_path) -> Non
         method="base",
     )
     run = train_step(config, seed=0, workdir=tmp_path, bench=TraditionalBench(asked))
-    assert (run["windows"]["rank"].fillna(99) <= 3).mean() > 0.8
+    assert (run["windows"]["rank"].fillna(99) <= 6).mean() > 0.9
     assert (run["windows"]["rank_without_seen"] <= run["windows"]["rank"]).all()
 
 
