@@ -210,7 +210,7 @@ def _table(keys: pd.DataFrame, point: np.ndarray, draws: np.ndarray, means: Grou
 
 def _cell_codes(cells: np.ndarray) -> np.ndarray:
     """Place of each item's cell in `CELLS`; 4 for padding."""
-    codes = pd.Categorical(cells, categories=list(CELLS)).codes.astype(np.int64)
+    codes = pd.Index(CELLS).get_indexer(pd.Index(cells))
     return np.where(codes < 0, len(CELLS), codes)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from reclib.decoding.catalogue_pass import TitleScores, title_scores
+from reclib.decoding.catalogue_pass import title_scores
 from reclib.decoding.tree_cache import evaluating
 from reclib.models.causal_lm import CausalLM
 from reclib.schema import ITEM_IDX
@@ -75,7 +75,7 @@ def title_measures(
             "s_tok": total / length,
             "s_pmi": total - neutral,
             "s_res": residual(total, features.to_numpy(dtype=float)),
-            "s_know": _completed(scores, length),
+            "s_know": completed_share(scores.greedy_tail[:-1, 1:], length),
         }
     )
 
@@ -124,8 +124,12 @@ def token_log_frequency(lm: CausalLM, passages: Sequence[str] = PASSAGES) -> np.
     return np.log((total / n_positions).cpu().numpy())
 
 
-def _completed(scores: TitleScores, length: np.ndarray) -> np.ndarray:
-    """Share of the templates that end a title from its first half; the closing quotation mark included."""
-    words = np.maximum(length - _QUOTES, 0)
-    share = (scores.greedy_tail[:-1, 1:] >= words // 2 + 1).mean(axis=0)
-    return np.where(words > 1, share, np.nan)
+def completed_share(greedy_tail: np.ndarray, title_tokens: np.ndarray) -> np.ndarray:
+    """Share of the contexts under which greedy decoding ends each title from its first half, (N,).
+
+    The second half is ⌊T/2⌋ of the T tokens between the quotation marks, and the closing mark; NaN where
+    T < 2.
+    greedy_tail: (B, N), of `title_scores`; title_tokens: (N,), both quotation marks counted.
+    """
+    words = np.maximum(title_tokens - _QUOTES, 0)
+    return np.where(words > 1, (greedy_tail >= words // 2 + 1).mean(axis=0), np.nan)

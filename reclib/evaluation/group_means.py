@@ -63,7 +63,7 @@ def group_means(
     Raises InputError where a method does not cover all windows once, and for a group that is not named.
     """
     keys, values = _wide(hits, len(user_id))
-    code = pd.Categorical(np.asarray(group), categories=list(groups)).codes.astype(np.int64)
+    code = pd.Index(groups).get_indexer(pd.Index(group))
     if len(code) != len(values) or (code < 0).any():
         bad = int((code < 0).argmax()) if (code < 0).any() else min(len(code), len(values))
         raise InputError(f"window {bad}: its group is none of {', '.join(groups)}; one label a window")

@@ -52,8 +52,8 @@ def cleaned(title: str, domain: str) -> str:
     """The title as people say it: what the measure of the prior uses by default.
 
     movies: without the year, articles in front; games: without platform and edition; music: as it is; all
-    others: up to the first " - " or ",". HTML entities are undone. A title of which nothing would be left
-    stays as it is.
+    others: up to the first " - " or ",", unless that would leave one content word or none of several. HTML
+    entities are undone. A title of which nothing would be left stays as it is.
     """
     title = html.unescape(title)
     if domain == "movies":
@@ -64,6 +64,7 @@ def cleaned(title: str, domain: str) -> str:
         short = title
     else:
         short = _PRODUCT_TAIL.sub("", title)
+        short = title if is_ambiguous(short) else short
     return short.strip() if _WORD.search(short) else title
 
 
