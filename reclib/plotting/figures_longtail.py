@@ -162,7 +162,7 @@ def hit_coefficients(table: pd.DataFrame, axes: Any) -> None:
 
 
 def _without_lines(methods: Iterable[str]) -> dict[str, SeriesStyle]:
-    """The look of each method where only dots are drawn: of two that differ by line, one gets another look."""
+    """The look of each method where only dots are drawn; of two that differ by their line one is changed."""
     shown: dict[str, SeriesStyle] = {}
     for name, style in method_styles(methods).items():
         taken = {(other.color, other.marker) for other in shown.values()}
