@@ -8,7 +8,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from reclib.evaluation.correlation import spearman
+from reclib.evaluation.correlation import Correlation, spearman
 from reclib.schema import VALUE, InputError
 
 STABLE_TEMPLATES, STABLE_MODELS = 0.9, 0.6  # least Spearman between two templates, and two model families
@@ -61,7 +61,8 @@ def agreement_table(
     """Spearman's correlation of each measure of the same items with one of them.
 
     For priors of other titles ("given", "article_behind", "without_subtitle") or of another model, where 0.6
-    is asked for, and for secondary measures. Items that a measure has no number for (NaN) are left out there.
+    is asked for, and for secondary measures. Items that a measure has no number for (NaN) are left out there;
+    fewer than 3 items have no correlation (NaN).
 
     measures: name → (N,). Returns measure, reference, value, low, high, n.
     Raises InputError where the reference is not among the measures.
@@ -73,9 +74,10 @@ def agreement_table(
     for name, values in measures.items():
         if name != reference:
             both = ~np.isnan(np.asarray(values, dtype=float)) & ~np.isnan(own)
-            found = spearman(
-                np.asarray(values)[both], own[both], generator=generator, n_resamples=n_resamples
-            )
+            found = Correlation(np.nan, np.nan, np.nan, int(both.sum()))
+            if found.n >= 3:
+                chosen = np.asarray(values)[both]
+                found = spearman(chosen, own[both], generator=generator, n_resamples=n_resamples)
             rows.append((name, reference, *found))
     return pd.DataFrame(rows, columns=["measure", "reference", VALUE, "low", "high", "n"])
 

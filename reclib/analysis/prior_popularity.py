@@ -66,7 +66,7 @@ def prior_step(config: PriorConfig, *, seed: int, workdir: Path) -> dict[str, pd
     `workdir`.
     """
     dataset = load(config.data, seed=DATA_SEED)
-    lm = load_lm(config.lm, seed=DATA_SEED, titles=dataset.titles).to(_device())
+    lm = untuned_lm(config.lm, dataset)
     texts = catalogue_texts(dataset, lm, titles=config.titles, max_tokens=config.max_title_tokens)
     log_prior = template_priors(lm, texts, dataset.domain, templates=config.templates, workdir=workdir)
     items = item_table(dataset, texts, mean_prior(log_prior))
@@ -79,6 +79,12 @@ def prior_step(config: PriorConfig, *, seed: int, workdir: Path) -> dict[str, pd
         ),
         "correlation": correlation_table(items, generator=generator, n_resamples=n_resamples),
     }
+
+
+def untuned_lm(config: LMConfig, dataset: Dataset) -> CausalLM:
+    """The model as it was pretrained, on a GPU where there is one."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return load_lm(config, seed=DATA_SEED, titles=dataset.titles).to(device)
 
 
 def catalogue_texts(dataset: Dataset, lm: CausalLM, *, titles: str, max_tokens: int) -> list[str]:
@@ -172,7 +178,3 @@ def _long(log_prior: np.ndarray, templates: Sequence[str]) -> pd.DataFrame:
             "log_prior": log_prior[:, 1:].ravel(),
         }
     )
-
-
-def _device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"

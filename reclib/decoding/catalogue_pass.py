@@ -1,8 +1,8 @@
 """What a language model says of every item of a catalogue under a few contexts, resumable after a kill.
 
-Each node of the trie runs once, for all contexts together. The nodes go in pre-order and in groups. A group
+Each node of the trie runs once, for all contexts together. The nodes go in pre-order and in blocks. A block
 starts from a cache of its own, with the contexts and the path to its first node, and so depends on no other
-group: a run that goes on from the groups a kill left gives the same numbers, to the last bit, as one straight
+block: a run that goes on from the blocks a kill left gives the same numbers, to the last bit, as one straight
 run.
 """
 
@@ -32,7 +32,6 @@ from reclib.text.tokenization import PromptTokens
 from reclib.text.trie import ItemTrie
 
 NODES_PER_BLOCK = 256  # tokens of a context in one model call
-BLOCKS_PER_FILE = 4
 
 
 class TitleScores(NamedTuple):
@@ -60,7 +59,7 @@ def catalogue_log_probs(
     log P_valid(item) = Σ_t log softmax over the children of t_<t of f, at t_t      (trie over all titles)
 
     Only nodes above a branch run. Items that share a title each have its probability, so the probabilities of
-    distinct titles sum to one. With `workdir`, each group of nodes is written there when done, and a rerun
+    distinct titles sum to one. With `workdir`, each block of nodes is written there when done, and a rerun
     with the same contexts and items takes it from there: one folder belongs to one model.
     Raises InputError for an item whose tokens are a prefix of another's, and on NaN.
     Source: the specification's (8) [derived by us]; the softmax is [MSL] Eq. (5).
@@ -68,7 +67,7 @@ def catalogue_log_probs(
     search = SearchTrie.of(trie, lm.device)
     work = _Pass(lm, prompts, search, search.root, np.asarray(trie.evaluated()), valid_edges, nodes_per_block)
     log_prob = np.zeros((len(prompts), trie.n_nodes))
-    for edges in work.groups(workdir, progress=progress):
+    for edges in work.blocks(workdir, progress=progress):
         log_prob[:, edges.child] = edges.log_prob
     for level in _levels(trie):
         log_prob[:, level] += log_prob[:, trie.parent[level]]
@@ -97,7 +96,7 @@ def title_scores(
     work = _Pass(lm, prompts, search, 0, nodes, full_edges, nodes_per_block)
     log_prob = np.zeros((len(prompts), trie.n_nodes))
     is_best = np.zeros((len(prompts), trie.n_nodes), dtype=bool)
-    for edges in work.groups(workdir, progress=progress):
+    for edges in work.blocks(workdir, progress=progress):
         log_prob[:, edges.child], is_best[:, edges.child] = edges.log_prob, edges.is_best
     log_prob[:, trie.terminal_node] = 0  # the end token
     tail = np.zeros(is_best.shape, dtype=np.int64)
@@ -122,12 +121,12 @@ class _Pass:
     score: Callable[[Tensor, np.ndarray, Tensor, SearchTrie], Edges]
     nodes_per_block: int
 
-    def groups(self, workdir: Path | None, *, progress: bool) -> list[Edges]:
-        """The edges of every group, from `workdir` where they are there."""
+    def blocks(self, workdir: Path | None, *, progress: bool) -> list[Edges]:
+        """The edges of every block, from `workdir` where they are there."""
         if self.nodes_per_block < 1:
             raise InputError(f"nodes_per_block is {self.nodes_per_block}: at least one node runs at a time")
         order = PreOrder.build(self.trie.trie, self.root, self.nodes)
-        size, key = self.nodes_per_block * BLOCKS_PER_FILE, self._key()
+        size, key = self.nodes_per_block, self._key()
         done = []
         with tqdm(total=len(order.node) + 1, desc="catalogue", unit="node", disable=not progress) as bar:
             for first in range(0, max(1, len(order.node)), size):
@@ -141,27 +140,23 @@ class _Pass:
         if path is not None and path.exists():
             return Edges.load(path)
         with evaluating(self.lm):
-            edges = self._group(order, first, stop)
+            edges = self._block(order, first, stop)
         if len(edges.child):
             refuse_nan(edges.log_prob)
         if path is not None:
             atomic_write(path, edges.save)
         return edges
 
-    def _group(self, order: PreOrder, first: int, stop: int) -> Edges:
-        """The edges out of the nodes at places first … stop − 1, and out of the root with the first group."""
-        root_path = _tokens_to(self.trie.trie, self.root)
-        cache = TreeCache(self.lm, self.prompts, suffix=root_path)
+    def _block(self, order: PreOrder, first: int, stop: int) -> Edges:
+        """The edges out of the nodes at places first … stop − 1, and out of the root with the first block."""
+        cache = TreeCache(self.lm, self.prompts, suffix=_tokens_to(self.trie.trie, self.root))
         parts = [self._edges(cache.last_hidden[:, None], np.array([self.root]))] if first == 0 else []
-        held = np.flatnonzero(order.end[:first] > first)  # the path to the first node, from the top
-        if len(held):
-            self._extend(cache, order, held, np.empty(0, np.int64))
-        for start in range(first, stop, self.nodes_per_block):
-            path = held[order.end[held] > start]
-            cache.keep_slots(torch.as_tensor(np.searchsorted(held, path), device=self.lm.device))
-            block = np.arange(start, min(start + self.nodes_per_block, stop))
+        path = np.flatnonzero(order.end[:first] > first)  # to the first node, from the top
+        if len(path):
+            self._extend(cache, order, path, np.empty(0, np.int64))
+        block = np.arange(first, stop)
+        if len(block):
             parts.append(self._edges(self._extend(cache, order, block, path), order.node[block]))
-            held = np.concatenate([path, block])
         return Edges.joined(parts)
 
     def _extend(self, cache: TreeCache, order: PreOrder, block: np.ndarray, path: np.ndarray) -> Tensor:

@@ -53,9 +53,11 @@ def spearman(
         for chosen in [generator.integers(len(a), size=(min(rows, n_resamples - first), len(a)))]
     ]
     value = float(_rank_correlation(a[None], b[None])[0])
-    if np.isnan(value):
+    counted = np.concatenate(drawn)
+    counted = counted[~np.isnan(counted)]
+    if np.isnan(value) or not len(counted):
         return Correlation(value, np.nan, np.nan, len(a))
-    low, high = np.nanquantile(np.concatenate(drawn), ((1 - level) / 2, (1 + level) / 2))
+    low, high = np.quantile(counted, ((1 - level) / 2, (1 + level) / 2))
     return Correlation(value, float(low), float(high), len(a))
 
 

@@ -59,6 +59,10 @@ def test_measures_are_compared_where_both_have_a_number() -> None:
     assert table["measure"].tolist() == ["other", "same"]
     assert table["value"].tolist() == pytest.approx([-1, 1])
     assert table["n"].tolist() == [25, 30]
+    few = np.where(own < 2, own, np.nan)
+    table = agreement_table({"primary": own, "few": few}, "primary", generator=generator())
+    assert table["n"].tolist() == [2]
+    assert table[["value", "low", "high"]].isna().all(axis=None)
     with pytest.raises(InputError, match="no measure 'mine'"):
         agreement_table({"primary": own}, "mine", generator=generator())
 

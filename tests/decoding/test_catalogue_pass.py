@@ -105,34 +105,33 @@ def test_a_killed_pass_goes_on_where_it_was_and_ends_with_the_same_numbers(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows, n_done, made = catalogue(60), 3, []
-    monkeypatch.setattr(catalogue_pass, "BLOCKS_PER_FILE", 2)
 
     def run(folder: Path | None) -> np.ndarray:
-        options = {"workdir": folder, "progress": False, "nodes_per_block": 1}
+        options = {"workdir": folder, "progress": False, "nodes_per_block": 2}
         if kind == "valid":
             return catalogue_log_probs(lm(), prompt_tokens(2), trie_of(rows), **options)
         return title_scores(lm(), prompt_tokens(2), trie_of(rows), **options).log_prob
 
     straight = run(None)
-    group = catalogue_pass._Pass._group
+    block = catalogue_pass._Pass._block
 
     def counted(*args: object) -> object:
         if len(made) == n_done:
             raise Killed
         made.append(args)
-        return group(*args)
+        return block(*args)
 
-    monkeypatch.setattr(catalogue_pass._Pass, "_group", counted)
+    monkeypatch.setattr(catalogue_pass._Pass, "_block", counted)
     with pytest.raises(Killed):
         run(tmp_path)
-    assert len(list(tmp_path.iterdir())) == n_done, "no group that was finished is lost"
+    assert len(list(tmp_path.iterdir())) == n_done, "no block that was finished is lost"
     n_done = 10_000
     before = len(made)
     np.testing.assert_array_equal(run(tmp_path), straight)
-    n_groups = len(list(tmp_path.iterdir()))
-    assert len(made) == n_groups > before
+    n_blocks = len(list(tmp_path.iterdir()))
+    assert len(made) == n_blocks > before
     np.testing.assert_array_equal(run(tmp_path), straight)
-    assert len(made) == n_groups, "nothing is made twice"
+    assert len(made) == n_blocks, "nothing is made twice"
 
 
 def test_what_another_catalogue_or_context_left_is_not_taken(tmp_path: Path) -> None:
@@ -158,6 +157,9 @@ def test_each_node_runs_once_for_all_contexts(monkeypatch: pytest.MonkeyPatch) -
     quiet(rows, n_contexts)
     trie = trie_of(rows)
     prompts = prompt_tokens(n_contexts)
+    assert len(trie.evaluated()) <= catalogue_pass.NODES_PER_BLOCK, (
+        "one block, which the contexts run once for"
+    )
     padded = len(prompts.head) + n_contexts * int(np.diff(prompts.start).max())
     assert sum(n_tokens) == padded + n_contexts * (len(trie.evaluated()) - 1)
 
