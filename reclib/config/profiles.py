@@ -93,6 +93,11 @@ DEFAULT = Profile(
         backbone=BackboneConfig(d_model=32),
         train=SequenceTrainConfig(epochs=40, patience=8, learning_rate=1e-2),
     ),
+    traditional=TraditionalConfig(
+        backbone=BackboneConfig(d_model=32),
+        train=SequenceTrainConfig(loss="cross_entropy", positions="last", epochs=6, patience=2),
+        learning_rates=(3e-3,),
+    ),
 )
 
 PAPER = Profile(
