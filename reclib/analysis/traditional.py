@@ -11,7 +11,7 @@ import itertools
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -29,26 +29,22 @@ from reclib.data.popularity import count_interactions
 from reclib.evaluation.full_ranking import rank_windows, validation_ndcg
 from reclib.schema import RANK, TARGET_IDX
 from reclib.training.loop import Fitted
-from reclib.training.methods import METHODS, MethodSetup
+from reclib.training.methods import MethodSetup, base
 
 CUTOFF = 10
 TRIED = ["learning_rate", "dropout", "weight_decay", "ndcg", "epochs", "seconds"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class TraditionalConfig:
-    """A method on a backbone, and the settings it is tuned over: all combinations of the three lists.
-
-    data, backbone, train: what stays; method: of `training.methods.METHODS`, with its defaults
-    """
+class TuneTraditionalConfig:
+    """What the tuning of one backbone on one data set depends on; all combinations of the lists are tried."""
 
     data: DataConfig
     backbone: BackboneConfig
     train: SequenceTrainConfig
-    method: str = "base"
-    learning_rates: tuple[float, ...] = (1e-3, 3e-4)
-    dropouts: tuple[float, ...] = (0.2, 0.5)
-    weight_decays: tuple[float, ...] = (0.0,)
+    learning_rates: tuple[float, ...]
+    dropouts: tuple[float, ...]
+    weight_decays: tuple[float, ...]
 
     def settings(self) -> list[tuple[float, float, float]]:
         """Every (learning_rate, dropout, weight_decay)."""
@@ -62,7 +58,6 @@ class RefitConfig:
     data: DataConfig
     backbone: BackboneConfig
     train: SequenceTrainConfig
-    method: str
 
 
 class TraditionalBench:
@@ -79,23 +74,24 @@ class TraditionalBench:
         self.artifact = artifact
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
 
-    def tuned(self, config: TraditionalConfig) -> Artifact:
+    @cached_property
+    def whole(self) -> Dataset:
+        """The data set with its validation windows at the end of the training part."""
+        return with_validation(self.dataset)
+
+    def tuned(self, config: TuneTraditionalConfig) -> Artifact:
         """Table "tried" of all settings, and "chosen", the one of the best NDCG@10 on validation."""
         return self._step("tune_traditional", tune_step, config, seed=DATA_SEED)
 
-    def tested(self, config: TraditionalConfig, *, seed: int) -> Artifact:
+    def tested(self, config: TuneTraditionalConfig, *, seed: int) -> Artifact:
         """Table "windows": rank of each test target, seen items kept, and without them; and "trace"."""
         chosen = self.tuned(config)["chosen"]
+        learning_rate, dropout, weight_decay = (chosen[name] for name in TRIED[:3])
+        changed = _with_setting(config, (learning_rate, dropout, weight_decay))
         whole = RefitConfig(
             data=config.data,
-            backbone=replace(config.backbone, dropout=chosen["dropout"]),
-            train=replace(
-                config.train,
-                learning_rate=chosen["learning_rate"],
-                weight_decay=chosen["weight_decay"],
-                epochs=int(chosen["epochs"]),
-            ),
-            method=config.method,
+            backbone=changed.backbone,
+            train=replace(changed.train, epochs=int(chosen["epochs"])),
         )
         return self._step("train_traditional", train_step, whole, seed=seed)
 
@@ -105,15 +101,14 @@ class TraditionalBench:
 
     def fit(
         self,
-        config: RefitConfig | TraditionalConfig,
+        config: RefitConfig | TuneTraditionalConfig,
         dataset: Dataset,
         *,
         is_validated: bool,
         seed: int,
         workdir: Path,
     ) -> Fitted:
-        """The method trained on the training part of a data set, until validation ends it or to the end."""
-        method = METHODS[config.method]
+        """The backbone trained on the training part of a data set, until validation ends it or to the end."""
         setup = MethodSetup(
             dataset=dataset,
             text=None,
@@ -122,11 +117,11 @@ class TraditionalBench:
             validate=validation_ndcg(dataset, k=CUTOFF) if is_validated else None,
             device=self.device,
         )
-        return method.train(setup, method.options(), seed=seed, workdir=workdir)
+        return base.train(setup, base.BaseOptions(), seed=seed, workdir=workdir)
 
 
 def tune_step(
-    config: TraditionalConfig, *, seed: int, workdir: Path, bench: TraditionalBench
+    config: TuneTraditionalConfig, *, seed: int, workdir: Path, bench: TraditionalBench
 ) -> dict[str, Any]:
     """Train every setting on the training part alone; the test part is never read.
 
@@ -145,7 +140,7 @@ def tune_step(
 
 
 def _tried(
-    config: TraditionalConfig,
+    config: TuneTraditionalConfig,
     setting: tuple[float, float, float],
     bench: TraditionalBench,
     *,
@@ -153,22 +148,28 @@ def _tried(
     workdir: Path,
 ) -> tuple[float, ...]:
     """A row of `TRIED`."""
-    learning_rate, dropout, weight_decay = setting
     workdir.mkdir(exist_ok=True)
-    whole = replace(
-        config,
-        backbone=replace(config.backbone, dropout=dropout),
-        train=replace(config.train, learning_rate=learning_rate, weight_decay=weight_decay),
-    )
+    whole = _with_setting(config, setting)
     fitted = bench.fit(whole, bench.dataset, is_validated=True, seed=seed, workdir=workdir)
     drop_checkpoints(workdir)
     best = fitted.trace[fitted.trace["name"] == "validation"]["value"].max()
     return (*setting, float(best), fitted.best_epoch + 1, fitted.seconds)
 
 
+def _with_setting(
+    config: TuneTraditionalConfig, setting: tuple[float, float, float]
+) -> TuneTraditionalConfig:
+    learning_rate, dropout, weight_decay = setting
+    return replace(
+        config,
+        backbone=replace(config.backbone, dropout=dropout),
+        train=replace(config.train, learning_rate=learning_rate, weight_decay=weight_decay),
+    )
+
+
 def train_step(config: RefitConfig, *, seed: int, workdir: Path, bench: TraditionalBench) -> dict[str, Any]:
     """Train on training and validation windows for the chosen number of epochs; rank the test windows."""
-    whole = with_validation(bench.dataset)
+    whole = bench.whole
     fitted = bench.fit(config, whole, is_validated=False, seed=seed, workdir=workdir)
     rank = partial(rank_windows, fitted.model, whole.test, cutoff=CUTOFF, device=bench.device)
     ranks = {RANK: rank(seen="kept"), "rank_without_seen": rank(seen="removed")}

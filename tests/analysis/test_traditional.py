@@ -11,7 +11,7 @@ import pandas as pd
 from reclib.analysis.traditional import (
     RefitConfig,
     TraditionalBench,
-    TraditionalConfig,
+    TuneTraditionalConfig,
     train_step,
     tune_step,
     with_validation,
@@ -20,7 +20,7 @@ from reclib.config import BackboneConfig, DataConfig, SequenceTrainConfig, Synth
 from reclib.data.dataset import Dataset
 from reclib.data.load import load
 
-CONFIG = TraditionalConfig(
+CONFIG = TuneTraditionalConfig(
     data=DataConfig(
         source="synthetic",
         history_length=5,
@@ -30,6 +30,7 @@ CONFIG = TraditionalConfig(
     train=SequenceTrainConfig(loss="cross_entropy", positions="last", epochs=8, batch_size=32),
     learning_rates=(1e-2, 1e-5),
     dropouts=(0.0,),
+    weight_decays=(0.0,),
 )
 
 
@@ -81,7 +82,6 @@ def test_the_tested_model_was_trained_on_validation_windows_too(tmp_path) -> Non
         data=CONFIG.data,
         backbone=CONFIG.backbone,
         train=replace(CONFIG.train, learning_rate=1e-2),
-        method="base",
     )
     run = train_step(config, seed=0, workdir=tmp_path, bench=TraditionalBench(asked))
     assert (run["windows"]["rank"].fillna(99) <= 6).mean() > 0.9
