@@ -22,6 +22,7 @@ from reclib.models.sequence_model import SequenceModel
 from reclib.schema import InputError
 from reclib.seeding import derived_seed, torch_generator
 from reclib.training.epoch_lines import EpochLines
+from reclib.training.optim import adam
 from reclib.training.sequence_batches import Batch, WindowBatches
 from reclib.training.sequence_checkpoints import (
     Weights,
@@ -130,12 +131,7 @@ class _Training:
             positions=config.positions,
             device=model.device,
         )
-        self.optimiser = torch.optim.Adam(
-            [weight for weight in model.parameters() if weight.requires_grad],
-            lr=config.learning_rate,
-            weight_decay=config.weight_decay,
-            fused=True,
-        )
+        self.optimiser = adam(model, learning_rate=config.learning_rate, weight_decay=config.weight_decay)
         self.progress = _Progress(identity=_identity(model, windows, config, seed, stage))
         self.rows: list[tuple[int, str, float]] = []
         self.best: Weights = {}

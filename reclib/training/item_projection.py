@@ -1,0 +1,210 @@
+"""Text embeddings of a catalogue, projected to the width of item vectors with its co-occurrences in view."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from reclib.data.cooccurrence import normalised
+from reclib.kernels import projection as kernel
+from reclib.kernels.projection import InfeasibleError, Moments, Projection
+from reclib.kernels.smoothness import SparseGraph, edge_cosine, kernel_target_alignment
+from reclib.models.products import float32_products
+from reclib.schema import PAD_IDX, InputError, settle
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProjectionOptions:
+    """How texts are projected; see `kernels.projection`.
+
+    method: "rec_pca", or for comparison "pca", "whitened", "truncated" (Rec-PCA among the principal
+    directions of a share of the variance) and "locality_preserving" (their directions of the least
+    variation) weight: λ of the penalty on total variation, of "rec_pca" and "truncated"
+    share: of the variance, in "truncated" and "locality_preserving"
+    length: of the projected vectors: "as_is", or divided by their mean length
+    solver: "auto", "dense" or "lanczos"
+    """
+
+    method: Literal["rec_pca", "pca", "whitened", "truncated", "locality_preserving"] = "rec_pca"
+    weight: float = 1.0
+    share: float = 0.95
+    length: Literal["as_is", "mean"] = "mean"
+    solver: Literal["auto", "dense", "lanczos"] = "auto"
+
+    def __post_init__(self) -> None:
+        settle(self, "projection", not_negative=("weight",), share=("share",))
+
+
+@dataclass(frozen=True, eq=False)
+class ProjectedTexts:
+    """A fitted projection, and the catalogue it was fitted to.
+
+    projection: keeps mean and W, for items that come later; scale: what projected vectors are multiplied by
+    table: (N+1, d) float32, row 0, padding, and the rows of items without a text zero measures:
+    retained_variance, total_variation (over the vectors' squared length), edge_cosine,
+    kernel_target_alignment (the last three NaN without a graph), and counts: n_without_text, n_repeated
+    (items whose text embedding another item has too), n_isolated (items without an edge)
+    """
+
+    projection: Projection
+    scale: float
+    table: np.ndarray
+    measures: dict[str, float]
+
+    def project(self, text: np.ndarray) -> np.ndarray:
+        """Vectors of other items, cold ones for example, as those of the table, (M, E) → (M, d) float32.
+
+        Raises InputError for another width and for a vector that is not finite.
+        """
+        width = len(self.projection.mean)
+        if text.ndim != 2 or text.shape[1] != width:
+            raise InputError(f"texts of shape {text.shape}: the projection was fitted to (…, {width})")
+        _check_finite(text)
+        rows = kernel.project(self.projection, torch.from_numpy(np.asarray(text, dtype=np.float32)))
+        return (self.scale * rows).numpy()
+
+    def starting_table(self, generator: np.random.Generator) -> np.ndarray:
+        """The table to train from: items without a text start in a random direction, at the mean length.
+
+        At zero, where the table has them, they would stay: a normalised vector of zeros has no direction to
+        turn.
+        """
+        table = self.table.copy()
+        length = np.linalg.norm(table, axis=1)
+        absent = np.flatnonzero(length == 0)
+        absent = absent[absent != PAD_IDX]
+        drawn = generator.normal(size=(len(absent), table.shape[1]))
+        drawn *= length[length > 0].mean() / np.linalg.norm(drawn, axis=1, keepdims=True)
+        table[absent] = drawn
+        return table
+
+
+class TextGeometry:
+    """The texts of a catalogue and its graph, gathered once; any λ, d and method are then cheap.
+
+    text: (N+1, E), row 0, padding, zero; a vector of zeros is an item without a text: it counts nowhere.
+    graph: a symmetric (N+1, N+1) of weights as `data.cooccurrence` makes, or None, for PCA and whitening.
+    An item without an edge counts in the variance and pays no penalty. Equal texts get equal vectors, as a
+    linear map must. is_unit: whether texts are scaled to length one before they are centred.
+
+    Raises InputError for a graph of another catalogue or one that `normalised` refuses, for a text
+    embedding that is not finite, a padding row that is not zero, and a catalogue without any text.
+    """
+
+    def __init__(self, text: np.ndarray, graph: csr_array | None, *, is_unit: bool = True) -> None:
+        self._check(text, graph)
+        self.text = torch.from_numpy(np.asarray(text, dtype=np.float32))
+        self.is_unit = is_unit
+        self.raw_graph = None if graph is None else _tensors(graph)
+        self.graph = None if graph is None else _tensors(normalised(graph))
+
+    @staticmethod
+    def _check(text: np.ndarray, graph: csr_array | None) -> None:
+        if graph is not None and graph.shape != (len(text), len(text)):
+            raise InputError(
+                f"a graph of {graph.shape[0] - 1} items for text embeddings of {len(text) - 1}: build it "
+                "from the training interactions of the same catalogue"
+            )
+        _check_finite(text)
+        if text[PAD_IDX].any():
+            raise InputError("row 0 of text embeddings is padding: it must be zero")
+        if graph is not None and graph[[PAD_IDX]].nnz:
+            raise InputError("the graph has edges at item_idx 0, which is padding: number items from 1")
+        if not text.any():
+            raise InputError("all text embeddings are zero: embed the texts of the catalogue")
+
+    @cached_property
+    def centred(self) -> tuple[Tensor, Tensor]:
+        """Rows as they are projected, (N+1, E), and their mean before, (E,)."""
+        return kernel.centred_rows(self.text, is_unit=self.is_unit)
+
+    @cached_property
+    def moments(self) -> Moments:
+        """Σ and T, (E, E) each: the dear part, O(N E²)."""
+        with float32_products():
+            return kernel.moments(self.centred[0], self.graph)
+
+    def fit(self, d: int, options: ProjectionOptions | None = None) -> ProjectedTexts:
+        """Project to d dimensions; by default Rec-PCA with λ = 1.
+
+        Raises InputError for a d beyond the texts' width, for a λ that is not feasible, saying what is, and
+        where the method reads a graph and there is none.
+        """
+        options = options or ProjectionOptions()
+        if not 1 <= d <= self.text.shape[1]:
+            raise InputError(
+                f"texts have {self.text.shape[1]} dimensions: choose a width of 1 to that many, not {d}"
+            )
+        penalises = options.method in ("rec_pca", "truncated") and options.weight > 0
+        if self.graph is None and (penalises or options.method == "locality_preserving"):
+            raise InputError(f"{options.method} reads a graph of items: give one, or take the method pca")
+        try:
+            directions, values = self._directions(d, options)
+        except InfeasibleError as error:
+            raise InputError(f"{options.method} to {d} dimensions: {error}") from error
+        projection = Projection(self.centred[1], directions, values, self.is_unit)
+        rows = self.centred[0] @ directions.float()
+        length = float(torch.linalg.vector_norm(rows[self._has_text], dim=1).mean())
+        scale = 1 / length if options.length == "mean" and length else 1.0
+        return ProjectedTexts(projection, scale, (scale * rows).numpy(), self._measures(rows, directions))
+
+    def _directions(self, d: int, options: ProjectionOptions) -> tuple[Tensor, Tensor]:
+        known, weight, solver, share = self.moments, options.weight, options.solver, options.share
+        if options.method == "whitened":
+            return kernel.whitened_pca(known, d, solver=solver)
+        if options.method == "truncated":
+            return kernel.truncated_rec_pca(known, d, weight=weight, share=share, solver=solver)
+        if options.method == "locality_preserving":
+            return kernel.locality_preserving(known, d, share=share)
+        return kernel.rec_pca(known, d, weight=0.0 if options.method == "pca" else weight, solver=solver)
+
+    @cached_property
+    def _has_text(self) -> Tensor:
+        return self.text.any(dim=1)
+
+    def _measures(self, rows: Tensor, directions: Tensor) -> dict[str, float]:
+        measures = {"retained_variance": kernel.retained_variance(self.moments, directions)}
+        for name in ("total_variation", "edge_cosine", "kernel_target_alignment"):
+            measures[name] = float("nan")
+        if self.graph is not None and self.raw_graph is not None:
+            measures["total_variation"] = kernel.variation_ratio(self.moments, directions)
+            measures["edge_cosine"] = float(edge_cosine(self.raw_graph, rows))
+            measures["kernel_target_alignment"] = float(kernel_target_alignment(self.graph, rows))
+        return measures | self._counts
+
+    @cached_property
+    def _counts(self) -> dict[str, float]:
+        with_text = self._has_text.nonzero()[:, 0].tolist()
+        times = Counter(hash(self.text[row].numpy().tobytes()) for row in with_text)
+        n_isolated = 0 if self.graph is None else int(self.graph.is_isolated[PAD_IDX + 1 :].sum())
+        return {
+            "n_without_text": float(len(self.text) - 1 - len(with_text)),
+            "n_repeated": float(sum(count for count in times.values() if count > 1)),
+            "n_isolated": float(n_isolated),
+        }
+
+
+def _tensors(graph: csr_array) -> SparseGraph:
+    graph = graph.tocsr()
+    return SparseGraph(
+        torch.from_numpy(graph.indptr.astype(np.int64)),
+        torch.from_numpy(graph.indices.astype(np.int64)),
+        torch.from_numpy(graph.data.astype(np.float64)),
+    )
+
+
+def _check_finite(text: np.ndarray) -> None:
+    bad = ~np.isfinite(text).all(axis=1)
+    if bad.any():
+        raise InputError(
+            f"the text embedding in row {int(bad.argmax())} is not finite: embed that text again"
+        )
