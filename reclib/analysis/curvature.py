@@ -45,7 +45,7 @@ def curvature_table(
     with torch.no_grad():
         states, items = model.user_states(history), model.item_matrix()
     model.train(was_training)
-    return _table(states.cpu(), items.cpu(), solver)
+    return _table(states.cpu(), items.detach().cpu(), solver)
 
 
 def _table(states: Tensor, items: Tensor, solver: str) -> pd.DataFrame:

@@ -212,6 +212,8 @@ def _checked(sequences: TrainingSequences, n_items: int) -> TrainingSequences:
 
 
 def _without_diagonal(graph: csr_array) -> csr_array:
-    graph.setdiag(0)
-    graph.eliminate_zeros()
-    return graph
+    from scipy.sparse import csr_array
+
+    edges = graph.tocoo()
+    other = edges.row != edges.col
+    return csr_array((edges.data[other], (edges.row[other], edges.col[other])), shape=edges.shape)

@@ -47,7 +47,8 @@ def lanczos(product: Callable[[Tensor], Tensor], k: int, *, like: Tensor) -> tup
     fixed draw.
     """
     width, tolerance = len(like), max(TOLERANCE, 64 * torch.finfo(like.dtype).eps)
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator()
+    generator.manual_seed(0)
     start = torch.randn(width, min(BLOCK, width), generator=generator, dtype=torch.float64)
     basis = torch.linalg.qr(start.to(like))[0]
     images = product(basis)

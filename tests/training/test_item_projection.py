@@ -105,9 +105,9 @@ def test_an_isolated_item_pays_no_penalty_and_keeps_its_text() -> None:
 
 def test_a_weight_that_is_not_feasible_names_the_remedy() -> None:
     with pytest.raises(
-        InputError, match=r"rec_pca to 20 dimensions: λ = 3: \d+ of 20 .* take at most \d+ .*lower λ"
+        InputError, match=r"rec_pca to 20 dimensions: λ = 1: \d+ of 20 .* take at most \d+ .*lower λ"
     ):
-        geometry().fit(20, light(weight=3.0))
+        geometry().fit(20, light(weight=1.0))
 
 
 def test_a_graph_of_another_catalogue_is_refused() -> None:

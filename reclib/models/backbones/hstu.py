@@ -28,7 +28,7 @@ class TransductionBlock(nn.Module):
 
     r_ij = w_{i−j}: a bias for each distance, the same for all heads; A is 0 at later positions and at
     padding; n = max_length. Layer norms have no weights. Weights sum to anything: how much a history says
-    counts, which a softmax would hide. Source: [HSTU] §3 and its public code.
+    counts, which a softmax would hide. Source: [HSTU], as in its public code.
     """
 
     def __init__(self, d_model: int, n_heads: int, dropout: float, max_length: int) -> None:
@@ -77,7 +77,7 @@ class HSTU(nn.Module):
     InputError. Positions count from the end. Queries, keys, values and gates of a head have the width D/h.
     Histories carry no times here, so that the bias is by distance only and not by time. States are not
     brought to one length, as the public code does: `models.unit_states.UnitStates` does that for any
-    encoder. Source: [HSTU] §3; positions, initialisation and layer norms as in its public code.
+    encoder. Source: [HSTU]; all details as in its public code.
     """
 
     is_causal = True
