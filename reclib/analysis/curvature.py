@@ -17,7 +17,6 @@ from torch import Tensor
 
 from reclib.data.dataset import Windows
 from reclib.kernels.curvature import extreme_spectra, largest_bound, spectra
-from reclib.kernels.eigen import DENSE_WIDTH
 from reclib.models.sequence_model import SequenceModel
 from reclib.schema import InputError
 from reclib.seeding import numpy_generator, torch_generator
@@ -25,6 +24,7 @@ from reclib.training.sequence_batches import Batch
 from reclib.training.sequence_objectives import Context
 
 COLUMNS = ("lambda_max", "lambda_min", "kappa", "kappa_median", "trace", "effective_rank", "n_effective")
+DENSE_WIDTH = 1024  # up to here a Hessian takes less than a second
 EPOCH, NAME, VALUE = "epoch", "name", "value"  # of a training trace
 
 

@@ -7,46 +7,34 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-DENSE_WIDTH = 1024  # up to here the whole decomposition takes seconds
-BLOCK = 16  # directions that are added at once; also the multiplicity of eigenvalues that is found for sure
+BLOCK = 32  # directions that are added at once; also the multiplicity of eigenvalues that is found for sure
 TOLERANCE = 1e-9  # residual of an eigenpair, over the largest absolute eigenvalue
 GROWTH = 1.25  # of the basis between two looks at the residuals
-SOLVERS = ("auto", "dense", "lanczos")
 
 
-def largest_eigenpairs(matrix: Tensor, k: int, *, solver: str = "auto") -> tuple[Tensor, Tensor]:
+def largest_eigenpairs(matrix: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """The k largest eigenvalues of a symmetric matrix, descending, (k,), and their vectors, (D, k).
 
-    matrix: (D, D). "dense" decomposes it whole; "lanczos" takes `lanczos`; "auto" decomposes up to a width
-    of 1,024 or where more than a quarter of all are wanted. A vector's sign is free: its largest entry is
-    made positive, on every machine alike. Raises ValueError for another solver and for a k that is not in
-    1…D.
+    matrix: (D, D), decomposed whole, O(D³). A vector's sign is free: its largest entry is made positive, on
+    every machine alike. Raises ValueError for a k that is not in 1…D.
     """
-    if solver not in SOLVERS:
-        raise ValueError(f"unknown solver {solver!r}: choose one of {', '.join(SOLVERS)}")
-    if not 1 <= k <= len(matrix):
-        raise ValueError(f"k is {k}, the matrix has {len(matrix)} eigenvalues: choose 1 to {len(matrix)}")
-    if solver == "auto":
-        solver = "dense" if len(matrix) <= max(DENSE_WIDTH, 4 * k) else "lanczos"
-    if solver == "dense":
-        values, vectors = torch.linalg.eigh(matrix)
-        values, vectors = values.flip(0)[:k], vectors.flip(1)[:, :k]
-    else:
-        values, vectors = lanczos(lambda rows: matrix @ rows, k, like=matrix[0])
-    signs = vectors.gather(0, vectors.abs().argmax(dim=0, keepdim=True)).sign()
-    return values, vectors * signs
+    _check(k, len(matrix))
+    values, vectors = torch.linalg.eigh(matrix)
+    return values.flip(0)[:k], _signed(vectors.flip(1)[:, :k])
 
 
-def lanczos(product: Callable[[Tensor], Tensor], k: int, *, like: Tensor) -> tuple[Tensor, Tensor]:
-    """The k largest eigenvalues, descending, (k,), and vectors, (D, k), of a symmetric operator.
+def lanczos(
+    product: Callable[[Tensor], Tensor], k: int, *, like: Tensor, tolerance: float = TOLERANCE
+) -> tuple[Tensor, Tensor]:
+    """As `largest_eigenpairs`, of a symmetric operator that is known by its products: (k,) and (D, k).
 
     product: (D, b) → (D, b), for any b; like: (D,), for width, dtype and device. Blocks of products span a
     Krylov space with an orthonormal basis Q; the eigenpairs of QᵀAQ are taken once ‖A v − θ v‖ is at most
-    1e-9 (in float32 8e-6) of the largest |θ| for all k. The basis grows to width D if it must, where they
-    are exact; so this ends always, and is cheap where few are wanted and they stand apart. Starts from a
-    fixed draw.
+    `tolerance` of the largest |θ| for all k. The basis grows to width D if it must, where they are exact; so
+    this ends always, and is cheap where few are wanted and they stand apart. Starts from a fixed draw.
     """
-    width, tolerance = len(like), max(TOLERANCE, 64 * torch.finfo(like.dtype).eps)
+    width = len(like)
+    _check(k, width)
     generator = torch.Generator()
     generator.manual_seed(0)
     start = torch.randn(width, min(BLOCK, width), generator=generator, dtype=torch.float64)
@@ -64,9 +52,19 @@ def lanczos(product: Callable[[Tensor], Tensor], k: int, *, like: Tensor) -> tup
             vectors = basis @ inner
             residual = torch.linalg.vector_norm(images @ inner - vectors * values, dim=0).amax()
             if size == width or residual <= tolerance * largest:
-                return values, vectors
+                return values, _signed(vectors)
         added = _orthonormal(images[:, -BLOCK:], basis)
         basis, images = torch.cat([basis, added], dim=1), torch.cat([images, product(added)], dim=1)
+
+
+def _check(k: int, width: int) -> None:
+    if not 1 <= k <= width:
+        raise ValueError(f"k is {k}, the matrix has {width} eigenvalues: choose 1 to {width}")
+
+
+def _signed(vectors: Tensor) -> Tensor:
+    """Vectors (D, k) with a positive largest entry each."""
+    return vectors * vectors.gather(0, vectors.abs().argmax(dim=0, keepdim=True)).sign()
 
 
 def _orthonormal(block: Tensor, basis: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from reclib.kernels.eigen import largest_eigenpairs
+from reclib.kernels.eigen import lanczos, largest_eigenpairs
 from reclib.kernels.smoothness import SparseGraph, laplacian_rows
 
 SMALLEST_NORM = 1e-8
@@ -117,19 +117,50 @@ def project(projection: Projection, rows: Tensor) -> Tensor:
     return centred @ projection.directions.to(centred.dtype)
 
 
-def rec_pca(known: Moments, d: int, *, weight: float, solver: str = "auto") -> tuple[Tensor, Tensor]:
+def rec_pca(known: Moments, d: int, *, weight: float) -> tuple[Tensor, Tensor]:
     """W (E, d) that maximises tr(Wᵀ Σ W) − λ tr(Wᵀ T W) under WᵀW = I, and the d eigenvalues of Σ − λT.
 
     By Ky Fan's theorem the eigenvectors of the d largest eigenvalues; λ = `weight` = 0 is PCA, λ = 1
-    maximises tr(Wᵀ X_cᵀ Â X_c W) but for isolated items. solver: as in `largest_eigenpairs`. Derived by us,
-    Eq. (6), §4.2.
+    maximises tr(Wᵀ X_cᵀ Â X_c W) but for isolated items. Derived by us, Eq. (6), §4.2.
 
     Raises InfeasibleError where not all d eigenvalues are positive: then λ outweighs the variance, and W
     would turn to directions in which the embeddings hardly differ (§4.3).
     """
-    values, directions = largest_eigenpairs(known.covariance - weight * known.roughness, d, solver=solver)
-    scale = known.covariance.diagonal().sum() / len(known.covariance)
-    n_positive = int((values > RANK_TOLERANCE * torch.maximum(values[0], scale)).sum())
+    values, directions = largest_eigenpairs(known.covariance - weight * known.roughness, d)
+    _check_feasible(values, float(known.covariance.diagonal().mean()), weight)
+    return directions, values
+
+
+def rec_pca_by_products(
+    centred: Tensor, graph: SparseGraph | None, d: int, *, weight: float
+) -> tuple[Tensor, Tensor]:
+    """As `rec_pca`, from centred rows (N, E) and the normalised graph, without Σ, T or any (E, E) matrix.
+
+    By `lanczos` on V ↦ X_cᵀ(X_c V − λ L X_c V), O(N E) for each direction tried: some hundred instead of E of
+    them. In float32 where the rows are, blocks of rows added up in float64; residuals up to 1e-6 of the
+    largest eigenvalue there, else 1e-9. Derived by us, §4.4. Raises InfeasibleError as `rec_pca`.
+    """
+
+    def product(directions: Tensor) -> Tensor:
+        values = centred @ directions.to(centred.dtype)
+        if graph is not None and weight:
+            values = values - weight * laplacian_rows(graph, values)
+        blocks = zip(centred.split(ROWS_AT_ONCE), values.split(ROWS_AT_ONCE), strict=True)
+        total = torch.zeros_like(directions)
+        for left, right in blocks:
+            total += left.T @ right
+        return total
+
+    like = torch.zeros(centred.shape[1], dtype=torch.float64, device=centred.device)
+    tolerance = 1e-6 if centred.dtype == torch.float32 else 1e-9
+    values, directions = lanczos(product, d, like=like, tolerance=tolerance)
+    _check_feasible(values, squared_length(centred) / centred.shape[1], weight)
+    return directions, values
+
+
+def _check_feasible(values: Tensor, mean_variance: float, weight: float) -> None:
+    d, largest = len(values), max(float(values[0]), mean_variance)
+    n_positive = int((values > RANK_TOLERANCE * largest).sum())
     if n_positive < d:
         remedy = f"take at most {n_positive} dimensions" if n_positive else "lower λ"
         remedy += " or lower λ" if weight and n_positive else ""
@@ -138,7 +169,6 @@ def rec_pca(known: Moments, d: int, *, weight: float, solver: str = "auto") -> t
             f"which items hardly differ would be chosen: {remedy}",
             n_positive,
         )
-    return directions, values
 
 
 def principal(known: Moments, share: float) -> tuple[Tensor, Tensor]:
@@ -159,9 +189,7 @@ def within(known: Moments, basis: Tensor) -> Moments:
     return Moments(basis.T @ known.covariance @ basis, basis.T @ known.roughness @ basis)
 
 
-def truncated_rec_pca(
-    known: Moments, d: int, *, weight: float, share: float, solver: str = "auto"
-) -> tuple[Tensor, Tensor]:
+def truncated_rec_pca(known: Moments, d: int, *, weight: float, share: float) -> tuple[Tensor, Tensor]:
     """As `rec_pca` among the principal directions that hold a share of the variance: (E, d) and (d,).
 
     A comparison: near-null directions cannot be chosen, whatever λ. Derived by us, §4.3. Raises
@@ -169,18 +197,16 @@ def truncated_rec_pca(
     """
     basis, _ = principal(known, share)
     _check_room(basis.shape[1], d, share)
-    directions, values = rec_pca(within(known, basis), d, weight=weight, solver=solver)
+    directions, values = rec_pca(within(known, basis), d, weight=weight)
     return basis @ directions, values
 
 
-def whitened_pca(known: Moments, d: int, *, solver: str = "auto") -> tuple[Tensor, Tensor]:
-    """W = V_d Λ_d^−½ (E, d), so that ZᵀZ = I, and the variances (d,). A comparison, §4.3.
+def whitened(directions: Tensor, values: Tensor) -> Tensor:
+    """V Λ^−½ (E, d) of principal directions and their variances, so that ZᵀZ = I. A comparison, §4.3.
 
-    Under a uniform p the condition number is one before rows are scaled. Raises InfeasibleError as
-    `rec_pca`.
+    Under a uniform p the condition number is one before rows are scaled.
     """
-    directions, values = rec_pca(known, d, weight=0.0, solver=solver)
-    return directions / values.sqrt(), values
+    return directions / values.sqrt()
 
 
 def locality_preserving(known: Moments, d: int, *, share: float) -> tuple[Tensor, Tensor]:
@@ -196,7 +222,7 @@ def locality_preserving(known: Moments, d: int, *, share: float) -> tuple[Tensor
     _check_room(basis.shape[1], d, share)
     basis = basis / variance.sqrt()
     rough = within(known, basis).roughness
-    values, inner = largest_eigenpairs(torch.eye(len(rough)).to(rough) - rough, d, solver="dense")
+    values, inner = largest_eigenpairs(torch.eye(len(rough)).to(rough) - rough, d)
     return basis @ inner, values
 
 
@@ -214,18 +240,19 @@ def penalised_variance(known: Moments, directions: Tensor, *, weight: float) -> 
     return (directions * ((known.covariance - weight * known.roughness) @ directions)).sum()
 
 
-def retained_variance(known: Moments, directions: Tensor) -> float:
-    """tr(Qᵀ Σ Q) / tr Σ, Q an orthonormal basis of the directions (E, d), which need not be orthonormal."""
+def squared_length(rows: Tensor) -> float:
+    """‖X‖² of all rows (N, E), added up in float64; of centred rows tr Σ."""
+    return float(sum(block.square().sum(dim=1).double().sum() for block in rows.split(ROWS_AT_ONCE)))
+
+
+def retained_variance(centred: Tensor, directions: Tensor) -> float:
+    """tr(Qᵀ Σ Q) / tr Σ of centred rows (N, E), Q an orthonormal basis of the directions (E, d).
+
+    So that it is between 0 and 1 for whitened directions too; 1 for rows that do not vary.
+    """
     basis = torch.linalg.qr(directions)[0]
-    return float((basis * (known.covariance @ basis)).sum() / known.covariance.diagonal().sum())
-
-
-def variation_ratio(known: Moments, directions: Tensor | None = None) -> float:
-    """TV(Z) / tr(Zᵀ Z) = tr(Wᵀ T W) / tr(Wᵀ Σ W), between 0 and 2; of all directions without W. §4.3."""
-    if directions is None:
-        return float(known.roughness.diagonal().sum() / known.covariance.diagonal().sum())
-    rough, variance = (directions * (part @ directions) for part in (known.roughness, known.covariance))
-    return float(rough.sum() / variance.sum())
+    whole = squared_length(centred)
+    return squared_length(centred @ basis.to(centred.dtype)) / whole if whole else 1.0
 
 
 def safe_weight(known: Moments) -> float:

@@ -67,6 +67,11 @@ def total_variation(graph: SparseGraph, values: Tensor) -> Tensor:
     return (values * laplacian_rows(graph, values)).sum()
 
 
+def variation_ratio(graph: SparseGraph, values: Tensor) -> Tensor:
+    """TV(Z) / tr(ZᵀZ), between 0 and 2, a scalar; NaN for vectors that are all zero. Derived by us, §4.3."""
+    return total_variation(graph, values) / values.square().sum()
+
+
 def edge_cosine(graph: SparseGraph, values: Tensor) -> Tensor:
     """Σ_ij A_ij cos(z_i, z_j) / Σ_ij A_ij, a scalar; NaN without edges. A vector of zeros has cosine 0."""
     unit = normalize(values, dim=1)

@@ -14,12 +14,14 @@ from torch import Tensor
 from reclib.data.cooccurrence import normalised
 from reclib.kernels import projection as kernel
 from reclib.kernels.projection import InfeasibleError, Moments, Projection
-from reclib.kernels.smoothness import SparseGraph, edge_cosine, kernel_target_alignment
+from reclib.kernels.smoothness import SparseGraph, edge_cosine, kernel_target_alignment, variation_ratio
 from reclib.models.products import float32_products
 from reclib.schema import PAD_IDX, InputError, settle
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
+
+DENSE_WIDTH = 1024  # up to here Σ and T are small, and serve every λ and d
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +33,8 @@ class ProjectionOptions:
     variation) weight: λ of the penalty on total variation, of "rec_pca" and "truncated"
     share: of the variance, in "truncated" and "locality_preserving"
     length: of the projected vectors: "as_is", or divided by their mean length
-    solver: "auto", "dense" or "lanczos"
+    solver: "dense" makes the (E, E) matrices and decomposes them, "lanczos" does neither, in "rec_pca", "pca"
+    and "whitened"; "auto" is dense up to a width of 1,024, or of 4 d
     """
 
     method: Literal["rec_pca", "pca", "whitened", "truncated", "locality_preserving"] = "rec_pca"
@@ -129,7 +132,7 @@ class TextGeometry:
 
     @cached_property
     def moments(self) -> Moments:
-        """Σ and T, (E, E) each: the dear part, O(N E²)."""
+        """Σ and T, (E, E) each, O(N E²); made once for all λ and d."""
         with float32_products():
             return kernel.moments(self.centred[0], self.graph)
 
@@ -158,25 +161,35 @@ class TextGeometry:
         return ProjectedTexts(projection, scale, (scale * rows).numpy(), self._measures(rows, directions))
 
     def _directions(self, d: int, options: ProjectionOptions) -> tuple[Tensor, Tensor]:
-        known, weight, solver, share = self.moments, options.weight, options.solver, options.share
-        if options.method == "whitened":
-            return kernel.whitened_pca(known, d, solver=solver)
+        weight, share = options.weight, options.share
         if options.method == "truncated":
-            return kernel.truncated_rec_pca(known, d, weight=weight, share=share, solver=solver)
+            return kernel.truncated_rec_pca(self.moments, d, weight=weight, share=share)
         if options.method == "locality_preserving":
-            return kernel.locality_preserving(known, d, share=share)
-        return kernel.rec_pca(known, d, weight=0.0 if options.method == "pca" else weight, solver=solver)
+            return kernel.locality_preserving(self.moments, d, share=share)
+        if options.method == "rec_pca":
+            return self._rec_pca(d, weight, options.solver)
+        directions, values = self._rec_pca(d, 0.0, options.solver)
+        return (kernel.whitened(directions, values) if options.method == "whitened" else directions), values
+
+    def _rec_pca(self, d: int, weight: float, solver: str) -> tuple[Tensor, Tensor]:
+        if solver == "auto":
+            width = self.text.shape[1]
+            solver = "dense" if width <= max(DENSE_WIDTH, 4 * d) else "lanczos"
+        if solver == "dense":
+            return kernel.rec_pca(self.moments, d, weight=weight)
+        with float32_products():
+            return kernel.rec_pca_by_products(self.centred[0], self.graph, d, weight=weight)
 
     @cached_property
     def _has_text(self) -> Tensor:
         return self.text.any(dim=1)
 
     def _measures(self, rows: Tensor, directions: Tensor) -> dict[str, float]:
-        measures = {"retained_variance": kernel.retained_variance(self.moments, directions)}
+        measures = {"retained_variance": kernel.retained_variance(self.centred[0], directions)}
         for name in ("total_variation", "edge_cosine", "kernel_target_alignment"):
             measures[name] = float("nan")
         if self.graph is not None and self.raw_graph is not None:
-            measures["total_variation"] = kernel.variation_ratio(self.moments, directions)
+            measures["total_variation"] = float(variation_ratio(self.graph, rows))
             measures["edge_cosine"] = float(edge_cosine(self.raw_graph, rows))
             measures["kernel_target_alignment"] = float(kernel_target_alignment(self.graph, rows))
         return measures | self._counts

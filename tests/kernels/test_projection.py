@@ -19,14 +19,15 @@ from reclib.kernels.projection import (
     principal,
     project,
     rec_pca,
+    rec_pca_by_products,
     retained_variance,
     safe_weight,
     scaled_rows,
+    squared_length,
     truncated_rec_pca,
-    variation_ratio,
-    whitened_pca,
+    whitened,
 )
-from reclib.kernels.smoothness import total_variation
+from reclib.kernels.smoothness import total_variation, variation_ratio
 from tests.kernels.made_graph import adjacency, laplacian, normal_graph, texts
 
 N, E, D = 120, 20, 5
@@ -71,11 +72,18 @@ def test_blocks_and_panels_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.testing.assert_close(single.roughness, KNOWN.roughness, atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("solver", ["dense", "lanczos"])
+def solved(rows: Tensor, solver: str, weight: float, d: int = D) -> tuple[Tensor, Tensor]:
+    """Directions and eigenvalues by either way."""
+    if solver == "products":
+        return rec_pca_by_products(rows, GRAPH, d, weight=weight)
+    return rec_pca(moments(rows, GRAPH), d, weight=weight)
+
+
+@pytest.mark.parametrize("solver", ["dense", "products"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_without_a_penalty_it_is_scikit_learns_pca(solver: str, dtype: torch.dtype) -> None:
     centred, mean = centred_rows(ROWS.to(dtype))
-    directions, values = rec_pca(moments(centred, GRAPH), D, weight=0.0, solver=solver)
+    directions, values = solved(centred, solver, 0.0)
     unit = ROWS.numpy() / np.linalg.norm(ROWS, axis=1, keepdims=True)
     oracle = PCA(D, svd_solver="full").fit(unit)
     assert overlap(directions, torch.from_numpy(oracle.components_.T)) > 0.99999
@@ -128,35 +136,54 @@ def test_a_heavier_penalty_varies_less_and_retains_less() -> None:
     kept, variation = [], []
     for weight in (0.0, 0.3, 0.6, 0.9):
         directions, _ = rec_pca(KNOWN, D, weight=weight)
-        kept.append(retained_variance(KNOWN, directions))
+        kept.append(retained_variance(CENTRED, directions))
         variation.append((directions * (KNOWN.roughness @ directions)).sum().item())
     assert kept == sorted(kept, reverse=True)
     assert variation == sorted(variation, reverse=True)
     assert kept[0] > kept[-1] + 1e-4
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("weight", [0.0, 0.5, 1.0])
+def test_without_the_moments_directions_are_the_same(weight: float, dtype: torch.dtype) -> None:
+    """In a wider space than Lanczos exhausts, and over several blocks of rows."""
+    width, n_items = 300, 400
+    weights = adjacency(n_items, share=0.02)
+    rows = torch.from_numpy(np.random.default_rng(3).normal(size=(n_items, width)))
+    rows = rows * torch.linspace(3, 0.05, width).square() + 0.2
+    centred, _ = centred_rows(rows.to(dtype))
+    graph = normal_graph(weights)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("reclib.kernels.projection.ROWS_AT_ONCE", 128)
+        directions, values = rec_pca_by_products(centred, graph, D, weight=weight)
+    expected, exact = rec_pca(moments(centred, graph), D, weight=weight)
+    assert overlap(directions, expected) > 0.99999
+    np.testing.assert_allclose(values, exact, rtol=1e-5)
+    torch.testing.assert_close(directions.T @ directions, torch.eye(D).double(), atol=1e-9, rtol=0)
+
+
 def test_measures_are_those_of_the_projected_rows() -> None:
     directions, _ = rec_pca(KNOWN, D, weight=0.5)
     z = CENTRED @ directions
-    assert retained_variance(KNOWN, directions) == pytest.approx(
-        float(z.square().sum() / CENTRED.square().sum())
-    )
-    assert retained_variance(KNOWN, 3 * directions) == pytest.approx(retained_variance(KNOWN, directions))
-    ratio = float(total_variation(GRAPH, z) / z.square().sum())
-    assert variation_ratio(KNOWN, directions) == pytest.approx(ratio)
-    whole = float(total_variation(GRAPH, CENTRED) / CENTRED.square().sum())
-    assert variation_ratio(KNOWN) == pytest.approx(whole)
+    whole = squared_length(CENTRED)
+    assert whole == pytest.approx(float(KNOWN.covariance.trace()))
+    assert retained_variance(CENTRED, directions) == pytest.approx(float(z.square().sum()) / whole)
+    assert retained_variance(CENTRED, 3 * directions) == pytest.approx(retained_variance(CENTRED, directions))
+    assert retained_variance(torch.zeros_like(CENTRED), directions) == 1
+    rough = (directions * (KNOWN.roughness @ directions)).sum() / z.square().sum()
+    assert float(variation_ratio(GRAPH, z)) == pytest.approx(float(rough))
 
 
-def test_a_weight_beyond_what_is_feasible_says_so() -> None:
+@pytest.mark.parametrize("solver", ["dense", "products"])
+def test_a_weight_beyond_what_is_feasible_says_so(solver: str) -> None:
     bound = safe_weight(KNOWN)
-    rec_pca(KNOWN, E, weight=0.99 * bound)
+    solved(CENTRED, solver, 0.99 * bound, E)
     with pytest.raises(
         InfeasibleError, match=rf"λ = .*: {E - 1} of {E} eigenvalues .* take at most {E - 1} dim"
     ):
-        rec_pca(KNOWN, E, weight=1.01 * bound)
+        solved(CENTRED, solver, 1.01 * bound, E)
     with pytest.raises(InfeasibleError, match="λ = 50: 0 of 5 .*: lower λ") as caught:
-        rec_pca(KNOWN, D, weight=50.0)
+        solved(CENTRED, solver, 50.0)
     assert caught.value.n_positive == 0
 
 
@@ -199,7 +226,7 @@ def test_without_unit_length_rows_are_centred_only() -> None:
 
 
 def test_whitening_gives_every_direction_one_variance() -> None:
-    directions, _ = whitened_pca(KNOWN, D)
+    directions = whitened(*rec_pca(KNOWN, D, weight=0.0))
     z = CENTRED @ directions
     torch.testing.assert_close(z.T @ z, torch.eye(D).double(), atol=1e-9, rtol=0)
     assert overlap(directions, rec_pca(KNOWN, D, weight=0.0)[0]) == pytest.approx(1)

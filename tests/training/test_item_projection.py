@@ -57,6 +57,12 @@ def test_cold_items_are_projected_by_the_same_map(method: str) -> None:
     np.testing.assert_allclose(made.project(cold), made.scale * (unit - mean) @ directions, atol=1e-5)
 
 
+@pytest.mark.parametrize("method", ["rec_pca", "pca", "whitened"])
+def test_both_solvers_give_one_table(method: str) -> None:
+    tables = [geometry().fit(D, light(method, solver=solver)).table for solver in ("dense", "lanczos")]
+    np.testing.assert_allclose(*tables, atol=1e-4)
+
+
 def test_a_penalty_brings_neighbours_together() -> None:
     space = geometry()
     plain, penalised = (space.fit(D, light(weight=weight)).measures for weight in (0.0, 0.7))
