@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from reclib.models.backbones.residual import (
     INITIAL_STD,
+    NORM_EPS,
     EndPositions,
     check_heads,
     check_length,
@@ -71,13 +72,13 @@ class TransductionBlock(nn.Module):
 
 
 class HSTU(nn.Module):
-    """HSTU over items alone: Dropout(√D items + positions), then `n_layers` transduction blocks.
+    """HSTU over items alone: Dropout(√D items + positions), `n_layers` transduction blocks, a layer norm.
 
     Shapes: vectors (B, S, D), mask (B, S) bool, True at items, padding on the left; S ≤ max_length, else
     InputError. Positions count from the end. Queries, keys, values and gates of a head have the width D/h.
-    Histories carry no times here, so that the bias is by distance only and not by time. States are not
-    brought to one length, as the public code does: `models.unit_states.UnitStates` does that for any
-    encoder. Source: [HSTU]; all details as in its public code.
+    Histories carry no times here, so that the bias is by distance only and not by time. Instead of the layer
+    norm the public code brings states to length one, as `models.unit_states.UnitStates` does for any encoder.
+    Source: [HSTU]; all other details as in its public code.
     """
 
     is_causal = True
@@ -92,10 +93,12 @@ class HSTU(nn.Module):
         self.blocks = nn.ModuleList(
             TransductionBlock(d_model, n_heads, dropout, max_length) for _ in range(n_layers)
         )
+        self.norm = nn.LayerNorm(d_model, NORM_EPS)
 
     def forward(self, vectors: Tensor, mask: Tensor, *, last_only: bool = False) -> Tensor:
         """States (B, S, D), zero at padding; of the last position, (B, D), when `last_only`."""
         values = self.dropout(self.scale * vectors + self.positions(vectors.shape[1])) * mask[..., None]
         for layer, block in enumerate(self.blocks, start=1):
             values = block(values, mask, last_only=last_only and layer == len(self.blocks))
+        values = self.norm(values)
         return values[:, -1] * mask[:, -1:] if last_only else values * mask[..., None]

@@ -45,7 +45,7 @@ def by_position(backbone: HSTU, items: Tensor) -> Tensor:
                     weight = silu(query[i, part] @ key[j, part] + block.distance[i - j]) / LENGTH
                     attended[i, part] += weight * value[j, part]
         values = values + block.outward(layer_norm(attended, [WIDTH], eps=1e-6) * gate)
-    return values
+    return backbone.norm(values)
 
 
 @pytest.mark.parametrize("n_items", [1, 4, LENGTH])
@@ -81,10 +81,10 @@ def test_a_state_does_not_depend_on_how_far_a_batch_was_trimmed() -> None:
 
 
 def test_parameters_are_counted() -> None:
-    """d=64, 2 layers, 50 positions: U, V, Q, K of width D, distances, and W_o with its bias."""
+    """d=64, 2 layers, 50 positions: U, V, Q, K of width D, distances, W_o with its bias; the layer norm."""
     backbone = HSTU(d_model=64, n_layers=2, n_heads=2, dropout=0.2, max_length=50)
     layer = 64 * 4 * 64 + 50 + 64 * 64 + 64
-    assert sum(parameter.numel() for parameter in backbone.parameters()) == 50 * 64 + 2 * layer
+    assert sum(parameter.numel() for parameter in backbone.parameters()) == 50 * 64 + 2 * layer + 128
 
 
 def test_what_does_not_fit_is_refused() -> None:
