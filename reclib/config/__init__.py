@@ -5,6 +5,7 @@ from reclib.config.data import DataConfig, SyntheticConfig
 from reclib.config.lm import DecodingConfig, EvaluationConfig, LMConfig, ObjectiveConfig, TuneConfig
 from reclib.config.profiles import DEFAULT, PAPER, PROFILES, SMOKE, Profile, profile
 from reclib.config.sequence import BackboneConfig, SequenceConfig, SequenceTrainConfig, TextConfig
+from reclib.config.traditional import TraditionalConfig
 
 __all__ = [
     "DEFAULT",
@@ -22,6 +23,7 @@ __all__ = [
     "SequenceTrainConfig",
     "SyntheticConfig",
     "TextConfig",
+    "TraditionalConfig",
     "TuneConfig",
     "canonical_json",
     "config_hash",

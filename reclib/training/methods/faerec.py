@@ -8,6 +8,11 @@ embeddings count one half.
 What the paper leaves open is an option: τ, the bounds and the period of the curriculum, the width of the
 projection. Its ablations are options too: each of `gate`, `item_alignment`, `feature_alignment`,
 `curriculum` and `popularity_groups` may be switched off.
+
+The authors' code (github.com/ZhifuWei/FAERec) settles some of it and departs from the paper elsewhere:
+τ = 0.05, α = 0.2, λ = 0.005, bounds and period by data set; items score by their ID vectors in training and
+by LN(e_id + e_llm) afterwards; the gate has a GELU inside and fuses histories at inference too. Ours is the
+paper's, with values of our own; the differences are rows of `papers/deviations.csv`.
 """
 
 from __future__ import annotations
