@@ -132,20 +132,23 @@ def top_neighbours(windows: Windows, n_items: int, *, n_neighbours: int = 10) ->
         limit = PAIRS_AT_ONCE + (reached[first - 1] if first else 0)
         last = max(first + 1, int(np.searchsorted(reached, limit, side="right")))
         counts = (by_item[first:last] @ users).tocoo()
-        chosen.append(_best_of_rows(counts.row + first, counts.col, counts.data, n_neighbours))
+        chosen.append(strongest_edges(counts.row + first, counts.col, counts.data, n_neighbours))
         first = last
     row, column = (np.concatenate(part) for part in zip(*chosen, strict=True))
     graph = coo_array((np.full(len(row), 0.5), (row, column)), shape=(n_items + 1, n_items + 1)).tocsr()
     return csr_array(graph + graph.T)
 
 
-def _best_of_rows(
-    row: np.ndarray, column: np.ndarray, count: np.ndarray, n_kept: int
+def strongest_edges(
+    row: np.ndarray, column: np.ndarray, weight: np.ndarray, n_kept: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and columns of the largest counts of each row, the diagonal left out."""
+    """Rows and columns of the `n_kept` largest weights of each row, row by row, the diagonal left out.
+
+    Ties go to the smaller column. row, column, weight: (edges,) in any order.
+    """
     other = row != column
-    row, column, count = row[other], column[other], count[other]
-    order = np.lexsort((column, -count, row))
+    row, column, weight = row[other], column[other], weight[other]
+    order = np.lexsort((column, -weight, row))
     row, column = row[order], column[order]
     kept = np.arange(len(row)) - np.searchsorted(row, row) < n_kept
     return row[kept], column[kept]
