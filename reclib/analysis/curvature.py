@@ -91,7 +91,7 @@ def some_contexts(windows: Windows, n_contexts: int, *, seed: int) -> Windows:
 
 
 class CurvatureTerm:
-    """A term for `training.loop.fit` that costs nothing and writes `curvature_summary` to the trace.
+    """A term for `training.loop.fit` that adds 0 to the loss and `curvature_summary` to the trace.
 
     It measures before the first step of every epoch, so that the row of epoch 0 is the model as it was
     drawn, and that of epoch e the one after e epochs. Names are those of the summary with the prefix

@@ -19,9 +19,7 @@ from torch import Tensor
 
 from reclib.kernels.eigen import lanczos, quadrature
 
-NULL = (
-    1e-12  # an eigenvalue below this share of the largest one is that of an exact null direction, in float64
-)
+NULL = 1e-12  # an eigenvalue below this share of the largest is that of an exact null direction, in float64
 EXACT = 16  # largest eigenvalues that count exactly where the others are estimated
 ENTRIES = 2**24  # of an array of contexts × items, or of items × items, that is held at once
 
@@ -168,10 +166,10 @@ class ConditionBounds(NamedTuple):
 def condition_bounds(states: Tensor, items: Tensor) -> ConditionBounds:
     """Bounds of the condition number in each context; states (B, D), items (N+1, D).
 
-    S_c = Σ_j (e_j − ē)(e_j − ē)ᵀ; p_min S_c ≼ H ≼ p_max S_c. With equal lengths s the last one is e^{2 s
-    ‖h‖} κ(S_c): norms have left the bound, the scale and the angles remain. Loose (1.8 against 7 at s‖h‖ =
-    1): its direction is what matters. Derived by us, Eq. (3); what "provable control" means in the paper is
-    open.
+    S_c = Σ_j (e_j − ē)(e_j − ē)ᵀ; p_min S_c ≼ H ≼ p_max S_c. With equal lengths s the last one becomes
+    e^{2s‖h‖} κ(S_c): norms have left the bound, the scale and the angles remain. Loose (7 where κ is 1.8, at
+    s‖h‖ = 1): its direction is what matters. Derived by us, Eq. (3); what "provable control" means in the
+    paper is open.
     """
     states, items = states.double(), items.double()
     logits = states @ items[1:].T
@@ -213,9 +211,9 @@ def cone_ratio(*, width: int, mean_cosine: float, mean_norm: float, norm_std: fl
 def cone_condition(ratio: float, *, width: int, n_items: int) -> float:
     """κ ≈ max(q, (1+b)²) / min(q, (1−b)²), b = √(d/N), and ((1+b)/(1−b))² for q = 0.
 
-    Printed in our specification as q/(1−b)² for q > 1 and (1+b)²/q for q < 1, which this is outside of the
-    Marchenko–Pastur spread [(1−b)², (1+b)²] of the isotropic part; inside, the spread itself is κ. With q =
-    0 the axis is an exact null direction and left out. ratio: `cone_ratio`. Derived by us, Eq. (4).
+    Our specification prints q/(1−b)² for q > 1 and (1+b)²/q for q < 1: the same outside of the spread
+    [(1−b)², (1+b)²] that the isotropic part has (Marchenko, Pastur); inside, the spread itself is κ. For q of
+    0 the axis is an exact null direction and left out. ratio: q, `cone_ratio`. Derived by us, Eq. (4).
     """
     spread = math.sqrt(width / n_items)
     low, high = (1 - spread) ** 2, (1 + spread) ** 2
@@ -225,7 +223,7 @@ def cone_condition(ratio: float, *, width: int, n_items: int) -> float:
 def cluster_condition(*, width: int, n_clusters: int, within_cosine: float) -> float:
     """κ ≈ 1 + (d/K) a_w/(1 − a_w): K tight clusters of equal size, near-orthogonal centres, unit norms.
 
-    Under uniform p     K − 1 directions carry a_w/K each, all others (1 − a_w)/d; K < d. Normalisation
+    Under uniform p K − 1 directions carry a_w/K each, all others (1 − a_w)/d; K < d. Normalisation
     cannot help here. Derived by us, Eq. (5); that clusters of the semantics, misaligned with collaboration,
     hurt is confirmed by the abstract.
     """

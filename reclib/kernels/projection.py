@@ -88,7 +88,7 @@ def moments(centred: Tensor, graph: SparseGraph | None = None) -> Moments:
 
 
 def _add_upper(total: Tensor, left: Tensor, right: Tensor) -> None:
-    """Total += leftᵀ right in the panels on and above the diagonal."""
+    """Add leftᵀ right to the panels on and above the diagonal of a total."""
     for first in range(0, total.shape[0], PANEL):
         total[first : first + PANEL, first:] += left[:, first : first + PANEL].T @ right[:, first:]
 

@@ -21,6 +21,7 @@ from reclib.schema import PAD_IDX, InputError, settle
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
+NO_VARIATION = 1e-10  # of squared length around the mean over that of the mean: what float32 leaves of none
 DENSE_WIDTH = 1024  # up to here Σ and T are small, and serve every λ and d
 
 
@@ -29,8 +30,8 @@ class ProjectionOptions:
     """How texts are projected; see `kernels.projection`.
 
     method: "rec_pca", or for comparison "pca", "whitened", "truncated" (Rec-PCA among the principal
-    directions of a share of the variance) and "locality_preserving" (their directions of the least
-    variation) weight: λ of the penalty on total variation, of "rec_pca" and "truncated"
+    directions of a share of the variance) and "locality_preserving" (those of the least variation there)
+    weight: λ of the penalty on total variation, of "rec_pca" and "truncated"
     share: of the variance, in "truncated" and "locality_preserving"
     length: of the projected vectors: "as_is", or divided by their mean length
     solver: "dense" makes the (E, E) matrices and decomposes them, "lanczos" does neither, in "rec_pca", "pca"
@@ -52,8 +53,8 @@ class ProjectedTexts:
     """A fitted projection, and the catalogue it was fitted to.
 
     projection: keeps mean and W, for items that come later; scale: what projected vectors are multiplied by
-    table: (N+1, d) float32, row 0, padding, and the rows of items without a text zero measures:
-    retained_variance, total_variation (over the vectors' squared length), edge_cosine,
+    table: (N+1, d) float32; zero in row 0, padding, and for items without a text
+    measures: retained_variance, total_variation (over the vectors' squared length), edge_cosine,
     kernel_target_alignment (the last three NaN without a graph), and counts: n_without_text, n_repeated
     (items whose text embedding another item has too), n_isolated (items without an edge)
     """
@@ -127,8 +128,15 @@ class TextGeometry:
 
     @cached_property
     def centred(self) -> tuple[Tensor, Tensor]:
-        """Rows as they are projected, (N+1, E), and their mean before, (E,)."""
-        return kernel.centred_rows(self.text, is_unit=self.is_unit)
+        """Rows as they are projected, (N+1, E), and their mean before, (E,).
+
+        Raises InputError where all texts have one vector, but for rounding.
+        """
+        rows, mean = kernel.centred_rows(self.text, is_unit=self.is_unit)
+        shared = float(mean.square().sum() * self._has_text.sum())
+        if kernel.squared_length(rows) <= NO_VARIATION * shared:
+            raise InputError("all items have the same text embedding: there is nothing to project")
+        return rows, mean
 
     @cached_property
     def moments(self) -> Moments:
@@ -139,8 +147,8 @@ class TextGeometry:
     def fit(self, d: int, options: ProjectionOptions | None = None) -> ProjectedTexts:
         """Project to d dimensions; by default Rec-PCA with λ = 1.
 
-        Raises InputError for a d beyond the texts' width, for a λ that is not feasible, saying what is, and
-        where the method reads a graph and there is none.
+        Raises InputError for a d beyond the texts' width, for a λ that is not feasible, saying what is, where
+        the method reads a graph and there is none, and where all texts have one vector.
         """
         options = options or ProjectionOptions()
         if not 1 <= d <= self.text.shape[1]:

@@ -133,6 +133,8 @@ def test_what_cannot_be_projected_is_named() -> None:
         geometry(TEXT + 1)
     with pytest.raises(InputError, match="all text embeddings are zero"):
         geometry(0 * TEXT)
+    with pytest.raises(InputError, match="all items have the same text embedding"):
+        geometry(np.where(TEXT.any(axis=1, keepdims=True), TEXT[1], 0)).fit(2, light())
     with pytest.raises(InputError, match="24 dimensions: choose a width of 1 to that many, not 25"):
         geometry().fit(25)
     with pytest.raises(InputError, match="rec_pca reads a graph"):
