@@ -22,7 +22,7 @@ from reclib.models.sequence_model import SequenceModel
 from reclib.schema import InputError
 from reclib.seeding import derived_seed, torch_generator
 from reclib.training.epoch_lines import EpochLines
-from reclib.training.optim import adam
+from reclib.training.parameter_groups import decay_groups
 from reclib.training.sequence_batches import Batch, WindowBatches
 from reclib.training.sequence_checkpoints import (
     Weights,
@@ -131,7 +131,12 @@ class _Training:
             positions=config.positions,
             device=model.device,
         )
-        self.optimiser = adam(model, learning_rate=config.learning_rate, weight_decay=config.weight_decay)
+        self.optimiser = torch.optim.Adam(
+            decay_groups(model),
+            lr=config.learning_rate,
+            weight_decay=config.weight_decay,
+            fused=True,
+        )
         self.progress = _Progress(identity=_identity(model, windows, config, seed, stage))
         self.rows: list[tuple[int, str, float]] = []
         self.best: Weights = {}

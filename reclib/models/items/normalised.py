@@ -24,8 +24,8 @@ class NormalisedItems(nn.Module):
     has length s too.
 
     The gradient passes through the length: training turns a vector and cannot shrink it. A vector of zeros,
-    as padding has, stays zero and gets no gradient. The optimisers of `training.optim` leave tables below
-    this module without weight decay, which would only shrink ‖e_j‖ and so lengthen the angular step.
+    as padding has, stays zero and gets no gradient. Tables below this module are trained without weight
+    decay (`training.parameter_groups`), which would only shrink ‖e_j‖ and so lengthen the angular step.
 
     Source: TF-LLMER (arXiv 2604.20490): item-embedding normalisation is confirmed by its abstract; this
     form, where it applies, the scale and the absence of weight decay are derived by us, Eq. (7), §5. Raises

@@ -14,7 +14,7 @@ from reclib.models.sequence_model import SequenceModel
 from reclib.models.text_adapter import TextAdapter
 from reclib.models.unit_states import UnitStates
 from reclib.schema import InputError
-from reclib.training.optim import adam
+from reclib.training.parameter_groups import decay_groups
 
 N, D = 12, 8
 HISTORY = torch.tensor([[0, 0, 3, 7, 2], [1, 2, 3, 4, 5]])
@@ -101,7 +101,7 @@ def test_other_item_modules_are_normalised_too() -> None:
 def test_normalised_tables_do_not_decay_and_all_else_does() -> None:
     made = model()
     table = made.items.items.table.weight
-    optimiser = adam(made, learning_rate=0.1, weight_decay=0.5)
+    optimiser = torch.optim.Adam(decay_groups(made), lr=0.1, weight_decay=0.5)
     before = {name: weight.detach().clone() for name, weight in made.named_parameters()}
     for weight in made.parameters():
         weight.grad = torch.zeros_like(weight)
@@ -113,7 +113,7 @@ def test_normalised_tables_do_not_decay_and_all_else_does() -> None:
 
 def test_without_normalised_items_everything_decays_as_before() -> None:
     made = SequenceModel(raw(), model().backbone)
-    optimiser = adam(made, learning_rate=0.1, weight_decay=0.5)
+    optimiser = torch.optim.Adam(decay_groups(made), lr=0.1, weight_decay=0.5)
     assert [group["weight_decay"] for group in optimiser.param_groups] == [0.5]
     assert len(optimiser.param_groups[0]["params"]) == len(list(made.parameters()))
 
