@@ -62,7 +62,7 @@ def test_without_results_every_value_and_statement_has_its_row(tmp_path: Path) -
     assert set(tables["reproduction"]["status"]) == {"not_run"}
     assert len(tables["reproduction"]) == 806
     assert set(tables["statements"]["holds"]) == {"untested"}
-    assert {number[0] for number in tables["statements"]["number"]} == set("123456")
+    assert {number[0] for number in tables["statements"]["number"]} == set("123456789")
     for name, table in tables.items():
         assert len(pd.read_csv(tmp_path / f"{name}.csv")) == len(table)
 
