@@ -5,11 +5,13 @@ from reclib.config.data import DataConfig, SyntheticConfig
 from reclib.config.lm import DecodingConfig, EvaluationConfig, LMConfig, ObjectiveConfig, TuneConfig
 from reclib.config.profiles import DEFAULT, PAPER, PROFILES, SMOKE, Profile, profile
 from reclib.config.sequence import BackboneConfig, SequenceConfig, SequenceTrainConfig, TextConfig
+from reclib.config.sharpness import SHARPNESS_FAMILY, SharpnessConfig
 
 __all__ = [
     "DEFAULT",
     "PAPER",
     "PROFILES",
+    "SHARPNESS_FAMILY",
     "SMOKE",
     "BackboneConfig",
     "DataConfig",
@@ -20,6 +22,7 @@ __all__ = [
     "Profile",
     "SequenceConfig",
     "SequenceTrainConfig",
+    "SharpnessConfig",
     "SyntheticConfig",
     "TextConfig",
     "TuneConfig",
