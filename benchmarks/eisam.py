@@ -1,4 +1,4 @@
-"""What a step of EISAM costs: ERM's CPU seconds over those of EISAM and of EISAM-2, from 100 to 100,000 items.
+"""What a step of EISAM costs: ERM's CPU seconds over those of EISAM and EISAM-2, by size of the catalogue.
 
     python benchmarks/eisam.py [--items 100 1000 10000 100000] [--rounds 5] [--no-pretrained]
 
@@ -158,7 +158,7 @@ def compare(name: str, step: Step, rounds: int) -> dict[str, float]:
     ratios = {way: least["erm"] / least[way] for way in METHODS}
     costs = "  ".join(f"{way} {1 / ratio:.2f} x" for way, ratio in ratios.items())
     print(
-        f"{name:32s} ERM {1e3 * least['erm']:8.1f} CPU-ms   {costs}   A {aligned / least['erm']:.2f} x a step",
+        f"{name:32s} ERM {1e3 * least['erm']:8.1f} CPU-ms   {costs}   A {aligned / least['erm']:.2f} x",
         flush=True,
     )
     return ratios

@@ -70,7 +70,7 @@ class LMTrainer(Trainer):
         self.lm = model
         self.objective: Objective = objective
         self.sharpness = sharpness
-        self.sharpness_numbers: dict[str, torch.Tensor] = {}  # the latest of each
+        self.sharpness_numbers: dict[str, torch.Tensor] = {}  # the latest of each since the last entry
         self.progress = Progress()
         self.add_callback(_StepEnd(self))
         if args.disable_tqdm:
@@ -138,7 +138,10 @@ class LMTrainer(Trainer):
             raise InputError(
                 f"the loss is {logs['loss']} at step {self.state.global_step}: lower learning_rate"
             )
-        super().log({**logs, **self.progress.entry()} if "loss" in logs else logs, start_time)
+        if "loss" in logs:
+            logs = {**logs, **self.progress.entry()}
+            self.sharpness_numbers.clear()
+        super().log(logs, start_time)
 
     def _prepare_inputs(self, inputs: Any) -> Any:
         return send_to_device(inputs, self.args.device)  # the Trainer's own does not know named tuples

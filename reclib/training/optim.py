@@ -124,27 +124,28 @@ class Sharpness:
         """Steps whose items share one ascent, or one for each group of items; groups not met cost nothing."""
         groups = self._groups if bool(scheme.perturbed.any()) else []
         ascents = [scheme.ascent * members for members, _ in groups]
-        totals, losses, item = examples(torch.stack([scheme.base, *ascents]))
+        bases = [scheme.base] if bool(scheme.base.any()) else []  # none in SAM and EISAM-2
+        totals, losses, item = examples(torch.stack([*ascents, *bases]))
         check_finite(losses.sum(), f"{where}: the loss is")
         met = [bool((scheme.perturbed * members)[item].any()) for members, _ in groups]
         slopes = [
             gradients(total, parameters, keep=True) if is_met else []
-            for total, is_met in zip(totals[1:], met, strict=True)
+            for total, is_met in zip(totals[: len(met)], met, strict=True)
         ]
         gathered: Gradients = []
-        if bool(scheme.base[item].any()):
-            gathered = plus([], gradients(totals[0], parameters))
+        if bases and bool(scheme.base[item].any()):
+            gathered = plus([], gradients(totals[-1], parameters))
         del totals  # and with it what the first pass kept
         rise = Rise()
         for slope, ascent, (members, radius) in zip(slopes, ascents, groups, strict=True):
             if not slope:
                 continue
+            if scheme.slope:
+                gathered = plus(gathered, slope, scale=scheme.slope)
             with climbed(parameters, slope, radius=radius, where=where) as norm:
                 again = examples((scheme.perturbed * members)[None])
                 check_finite(again.losses.sum(), f"{where}: the loss at the perturbed weights is")
                 gathered = plus(gathered, gradients(again.totals[0], parameters))
-            if scheme.slope:
-                gathered = plus(gathered, slope, scale=scheme.slope)
             rise.add((ascent[item] * (again.losses - losses)).sum(), reach=radius * norm)
         return Outcome(gathered or _zeros(parameters), losses.sum(), rise.numbers())
 
@@ -160,7 +161,7 @@ class Sharpness:
             base, perturbed = hinge_coefficients(
                 self.weights[first.item_idx], rises, penalty=self.config.penalty
             )
-            gathered = gradients((perturbed * again.losses).sum(), parameters)
+            gathered = plus([], gradients((perturbed * again.losses).sum(), parameters))
         gathered = plus(gathered, gradients((base * first.losses).sum(), parameters))
         rise = Rise()
         rise.add(rises.sum(), reach=self.config.radius * norm)
@@ -173,7 +174,7 @@ class Sharpness:
         gathered: Gradients = []
         rise = Rise()
         for item in first.item_idx.unique():
-            weight, own = self.weights[item], first.item_idx == item
+            weight, own = float(self.weights[item]), first.item_idx == item
             counted = self.config.penalty * weight
             slope = gradients(first.losses[own].sum(), parameters, keep=True)
             with climbed(parameters, slope, radius=self.config.radius, where=where) as norm:

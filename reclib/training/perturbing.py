@@ -9,22 +9,23 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from reclib.kernels.sharpness import perturbation
 from reclib.schema import InputError
 
 Gradients = list[Tensor]  # one a parameter
 
 
 @contextmanager
-def perturbed(parameters: Sequence[Tensor], direction: Sequence[Tensor]) -> Iterator[None]:
-    """Add `direction` to the parameters for a while; they come back from saved copies, bit by bit.
+def perturbed(
+    parameters: Sequence[Tensor], direction: Sequence[Tensor], *, length: float = 1.0
+) -> Iterator[None]:
+    """Add `length` times `direction` to the parameters for a while; they come back from copies, bit by bit.
 
     Through `.data`: a graph made before stays valid, as the weights it saved will be the same again.
     """
     saved = [parameter.detach().clone() for parameter in parameters]
     try:
         for parameter, step in zip(parameters, direction, strict=True):
-            parameter.data.add_(step)
+            parameter.data.add_(step, alpha=length)
         yield
     finally:
         for parameter, before in zip(parameters, saved, strict=True):
@@ -35,10 +36,13 @@ def perturbed(parameters: Sequence[Tensor], direction: Sequence[Tensor]) -> Iter
 def climbed(
     parameters: Sequence[Tensor], slope: Sequence[Tensor], *, radius: float, where: str
 ) -> Iterator[Tensor]:
-    """Move the parameters by ρ along a gradient for a while; yields ‖g‖, refused where it is not finite."""
-    direction, norm = perturbation(slope, radius=radius)
-    check_finite(norm, f"{where}: the norm of the gradient is")
-    with perturbed(parameters, direction):
+    """Move the parameters by ε of `kernels.sharpness.perturbation` for a while; yields ‖g‖.
+
+    Raises InputError where it is not finite.
+    """
+    norm = gradient_norm(slope)
+    length = check_finite(norm, f"{where}: the norm of the gradient is")
+    with perturbed(parameters, slope, length=radius / length if length else 0.0):
         yield norm
 
 
@@ -53,14 +57,19 @@ def gradients(total: Tensor, parameters: Sequence[Tensor], *, keep: bool = False
     ]
 
 
-def plus(gathered: Gradients, more: Gradients, *, scale: Tensor | float = 1.0) -> Gradients:
-    """The sum, new: autograd may give two parameters one tensor. An empty list is zero."""
+def plus(gathered: Gradients, more: Gradients, *, scale: float = 1.0) -> Gradients:
+    """The sum, in the place of `gathered`; an empty list is zero, and becomes a new one.
+
+    New, as autograd may give two parameters one tensor, or one that is a view.
+    """
     if not gathered:
         return [gradient * scale for gradient in more]
-    return [total + gradient * scale for total, gradient in zip(gathered, more, strict=True)]
+    for total, gradient in zip(gathered, more, strict=True):
+        total.add_(gradient, alpha=scale)
+    return gathered
 
 
-def gradient_norm(of: Gradients) -> Tensor:
+def gradient_norm(of: Sequence[Tensor]) -> Tensor:
     """‖g‖ over all tensors together."""
     return torch.stack([gradient.norm() for gradient in of]).norm()
 
@@ -85,11 +94,12 @@ class Rise:
         return {"sharpness_rise": rise, "sharpness_ratio": rise / reach} if bool(reach > 0) else {}
 
 
-def check_finite(value: Tensor, what: str) -> None:
-    """Refuse what would spoil the weights; on a GPU this waits for it."""
+def check_finite(value: Tensor, what: str) -> float:
+    """The value, refused where it would spoil the weights; on a GPU this waits for it."""
     number = float(value.detach())
     if not math.isfinite(number):
         raise InputError(f"{what} {number}: lower `radius` or the learning rate; the weights are as before")
+    return number
 
 
 def check_precision(parameters: Sequence[Tensor]) -> None:

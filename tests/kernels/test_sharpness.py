@@ -123,7 +123,7 @@ def test_a_perturbation_has_length_radius_along_the_gradient() -> None:
     assert torch.equal(direction[0], torch.zeros(3))
 
 
-CENTRE = torch.tensor([[1.0, -2.0], [0.5, 0.3], [-1.0, 1.5]], dtype=torch.float64)
+CENTRE = torch.tensor([[1.0, -2.0], [0.5, 0.3], [4.0, 3.0]], dtype=torch.float64)
 CURVATURE = torch.tensor([1.0, 3.0, 0.5], dtype=torch.float64)
 WEIGHT = torch.tensor([0.2, 2.5, 1.0], dtype=torch.float64)
 THETA = torch.tensor([0.7, 0.1], dtype=torch.float64)

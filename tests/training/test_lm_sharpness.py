@@ -89,13 +89,15 @@ def test_erm_as_a_step_is_the_trainer_without_one(objective: ObjectiveConfig, tm
 def test_each_of_the_family_trains(name: str, objective: ObjectiveConfig, tmp_path: Path) -> None:
     toy = make_toy(dtype="float32", dropout=0.1)
     before = adapter(toy)
-    found, tables = train(tmp_path, SHARPNESS_FAMILY[name], toy, objective=objective, n_windows=12)
+    found, tables = train(tmp_path, SHARPNESS_FAMILY[name], toy, objective=objective, n_windows=24)
     assert bool(found.isfinite().all())
     assert not torch.allclose(found, before)
     assert (values(tables, "sharpness_ratio") > 0.5).all()
     assert (values(tables, "sharpness_ratio") < 2).all()
-    assert 0 < values(tables, "alignment")[0] <= 1
-    erm, _ = train(tmp_path / "erm", SHARPNESS_FAMILY["erm"], objective=objective, n_windows=12)
+    if name != "imbsam":  # no micro-batch of the first step has an item of the tail
+        assert 0 < values(tables, "alignment")[0] <= 1
+    assert len(values(tables, "alignment")) <= 1, "it is due at each hundredth step"
+    erm, _ = train(tmp_path / "erm", SHARPNESS_FAMILY["erm"], objective=objective, n_windows=24)
     assert float((found - erm).norm()) > 1e-3 * float((erm - before).norm()), "the step is another one"
 
 
@@ -231,13 +233,11 @@ def test_a_perturbed_loss_that_is_not_finite_names_epoch_and_step(
         hidden = forward(self, *arguments, **options)
         if n_passes % 2:
             of_adapter.append(adapter(toy))
-        return hidden * (
-            torch.nan if n_passes == 22 else 1.0
-        )  # of step 5, whose two micro-batches are 4 passes
+        return hidden * (torch.nan if n_passes == 22 else 1.0)  # two micro-batches a step, two passes each
 
     monkeypatch.setattr(type(toy.lm), "forward", spoilt)
-    with pytest.raises(InputError, match="epoch 1, step 5: the loss at the perturbed weights is nan"):
-        train(tmp_path, replace(EISAM, alignment_every=0), toy, n_windows=16, epochs=2)
+    with pytest.raises(InputError, match="epoch 0, step 5: the loss at the perturbed weights is nan"):
+        train(tmp_path, replace(EISAM, alignment_every=0), toy)
     assert torch.equal(adapter(toy), of_adapter[-1])
 
 
@@ -247,8 +247,10 @@ def test_a_training_goes_on_as_a_straight_run(tmp_path: Path) -> None:
             if state.global_step == 5:
                 raise KeyboardInterrupt
 
-    straight, _ = train(tmp_path / "straight", EISAM)
+    straight, tables = train(tmp_path / "straight", EISAM)
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "broken", EISAM, callbacks=[Stop()])
-    resumed, _ = train(tmp_path / "broken", EISAM)
+    resumed, resumed_tables = train(tmp_path / "broken", EISAM)
     assert torch.equal(straight, resumed)
+    traces = [each["trace"].query("name != 'seconds'").reset_index() for each in (tables, resumed_tables)]
+    assert traces[0].equals(traces[1])

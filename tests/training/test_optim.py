@@ -27,7 +27,7 @@ def step_of(config: SharpnessConfig, model: Softmax | None = None, **others: obj
 
 
 def setting(name: str, **fields: object) -> SharpnessConfig:
-    return replace(SHARPNESS_FAMILY[name], radius=RADIUS, **fields)  # type: ignore[arg-type]
+    return replace(SHARPNESS_FAMILY[name], **({"radius": RADIUS} | fields))  # type: ignore[arg-type]
 
 
 def weights_of(config: SharpnessConfig) -> Tensor:
