@@ -226,14 +226,19 @@ def fine_tune(
         data_collator=lambda rows: collator.batch(prompts.take(np.array(rows)), windows.target_idx[rows]),
         callbacks=callbacks,
     )
+    _train(trainer, workdir, keeps_best=config.epochs > 1)
+    return {"trace": trace_table(trainer.state.log_history), "objective": objective.state_dict()}
+
+
+def _train(trainer: LMTrainer, workdir: Path, *, keeps_best: bool) -> None:
+    """Train from the last checkpoint on, and write the adapter."""
     checkpoint = latest_checkpoint(workdir / "checkpoints")
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    if config.epochs > 1:
+    if keeps_best:
         trainer.accelerator.wait_for_everyone()
-        load_adapter(lm, workdir / BEST_FILE)
+        load_adapter(trainer.lm, workdir / BEST_FILE)
     if trainer.is_world_process_zero():
-        save_adapter(lm, workdir / ADAPTER_FILE)
-    return {"trace": trace_table(trainer.state.log_history), "objective": objective.state_dict()}
+        save_adapter(trainer.lm, workdir / ADAPTER_FILE)
 
 
 def training_arguments(

@@ -195,7 +195,7 @@ def test_whole_strings_lose_their_oldest_items_too(blank_marking: PreTrainedToke
 
 
 def test_a_head_can_be_given_to_each_prompt(tokenizer: PreTrainedTokenizerFast) -> None:
-    prompts = tokenize_prompts(windows(HISTORIES), TITLES, "movies", tokenizer, max_tokens=256)
+    prompts = tokenize_prompts(windows(HISTORIES), TITLES, "movies", tokenizer, max_tokens=10_000)
     alone = prompts.without_head()
     assert len(prompts.head) > 0 == len(alone.head)
     assert listed(alone) == listed(prompts)
