@@ -162,7 +162,7 @@ def example_alignment(
         slope = gradients(value, parameters, keep=True)
         norms.append(gradient_norm(slope))
         total = plus(total, slope, scale=weight)
-    weight = torch.from_numpy(np.asarray(weights)).to(norms[0])
+    weight = torch.tensor(np.asarray(weights)).to(norms[0])
     return float(alignment_factor(gradient_norm(total), weight, torch.stack(norms), n_examples=len(rows)))
 
 

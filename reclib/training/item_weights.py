@@ -40,7 +40,7 @@ def item_weights(config: SharpnessConfig, counts: np.ndarray, *, prior: np.ndarr
         raise InputError(
             f"item {item}: its weight is {float(weights[item])}; give it a prior popularity above 0"
         )
-    examples = torch.from_numpy(counts)
+    examples = torch.tensor(counts)
     if not bool((weights * examples).any()):
         raise InputError(f"no training example has a weight under {config.weight!r}: choose another weight")
     if config.is_normalised:
@@ -49,9 +49,9 @@ def item_weights(config: SharpnessConfig, counts: np.ndarray, *, prior: np.ndarr
 
 
 def _raw(config: SharpnessConfig, counts: np.ndarray, prior: np.ndarray | None) -> Tensor:
-    examples, gamma = torch.from_numpy(counts), config.gamma
+    examples, gamma = torch.tensor(counts), config.gamma
     if config.weight == "indicator":
-        return indicator_weights(torch.from_numpy(is_head(counts)))
+        return indicator_weights(torch.tensor(is_head(counts)))
     if config.weight == "effective":
         return effective_number_weights(examples, beta=config.beta)
     if config.weight == "prior":
@@ -60,7 +60,7 @@ def _raw(config: SharpnessConfig, counts: np.ndarray, prior: np.ndarray | None) 
                 f"weight 'prior' needs the prior popularity of all {len(counts) - 1} items: pass `prior`"
             )
         return prior_aware_weights(
-            examples, torch.from_numpy(np.asarray(prior)), gamma=gamma, prior_gamma=config.prior_gamma
+            examples, torch.tensor(np.asarray(prior)), gamma=gamma, prior_gamma=config.prior_gamma
         )
     make = {
         "power": power_weights, "focal": focal_weights, "focal_max": focal_max_weights, "rank": rank_weights,
