@@ -66,7 +66,8 @@ def _exchanged(network: nn.Module, make: Callable[[Any], nn.Module]) -> Iterator
 def wide_adapters(network: nn.Module) -> Iterator[None]:
     """Compute LoRA branches in the precision of their weights even under autocast.
 
-    bfloat16 has 8 bits: a weight of 0.01 moves in steps of 6e-5, so a perturbation of 2e-5 would round away.
+    In bfloat16 a weight of 0.01 moves in steps of 6e-5, so that of a perturbation of 2e-5 most is rounded
+    away or up.
     Without autocast nothing changes.
     """
     with _exchanged(network, lambda layer: _WideLinear(layer.weight) if type(layer) is nn.Linear else layer):
