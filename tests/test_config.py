@@ -27,6 +27,7 @@ from reclib.config import (
     SequenceTrainConfig,
     SyntheticConfig,
     TextConfig,
+    TraditionalConfig,
     TuneConfig,
     canonical_json,
     config_hash,
@@ -46,6 +47,7 @@ GROUPS = [
     SequenceTrainConfig,
     TextConfig,
     SequenceConfig,
+    TraditionalConfig,
     Profile,
 ]
 SOURCE = Path(config.__file__).with_name("profiles.py").read_text("utf-8")
@@ -77,6 +79,8 @@ def another(name: str, value: Any) -> Any:
         "sequence.data.min_rating": 3.0,
         "sequence.train.loss": "gbce",
         "sequence.train.positions": "last",
+        "traditional.train.loss": "gbce",
+        "traditional.train.positions": "all",
     }
     if name in choices:
         return choices[name]
@@ -288,7 +292,7 @@ def test_an_override_may_replace_a_group() -> None:
         ("tune.temperature", "tune.objective.temperature"),
         ("decodng.top_k", "decoding.top_k"),
         ("tune.epochs.number", "tune.epochs"),
-        ("qqqq", "name, data, lm, tune, decoding, evaluation, sequence, seeds"),
+        ("qqqq", "name, data, lm, tune, decoding, evaluation, sequence, traditional, seeds"),
     ],
 )
 def test_an_unknown_override_names_those_near_it(name: str, near: str) -> None:

@@ -240,7 +240,8 @@ def _tried(setup: MethodSetup, method: str, options: Any, seed: int, folder: Pat
     folder.mkdir(exist_ok=True)
     fitted = METHODS[method].train(setup, options, seed=seed, workdir=folder)
     drop_checkpoints(folder)
-    return {"ndcg": setup.validate(fitted.model), "seconds": time.perf_counter() - start}
+    ndcg = validation_ndcg(setup.dataset, k=10)(fitted.model)
+    return {"ndcg": ndcg, "seconds": time.perf_counter() - start}
 
 
 def _write_text(path: Path, *, text: str) -> None:
@@ -285,7 +286,7 @@ def _summary(fitted: Fitted, setup: MethodSetup) -> dict[str, Any]:
         "best_epoch": int(fitted.best_epoch),
         "parameters": int(sum(trained)),
         "backbone_parameters": int(sum(encoder)),
-        "valid_ndcg": float(setup.validate(fitted.model)),
+        "valid_ndcg": validation_ndcg(setup.dataset, k=10)(fitted.model),
         "train_windows": len(setup.dataset.train),
     }
 

@@ -211,12 +211,12 @@ def cost_table(trained: Trained, bench: SequenceBench) -> pd.DataFrame:
     return pd.DataFrame(rows).astype(whole)
 
 
-def wide(table: pd.DataFrame, *, value: str = VALUE) -> pd.DataFrame:
+def wide(table: pd.DataFrame, *, value: str = VALUE, rows: Sequence[str] = (*PLACE, METHOD)) -> pd.DataFrame:
     """A comparison as papers print it: places and methods down, groups and metrics across."""
     label = table[METRIC] + "@" + table[K].astype(str)
     return (
         table.assign(label=label)
-        .pivot_table(index=[*PLACE, METHOD], columns=[GROUP, "label"], values=value, sort=False)
+        .pivot_table(index=list(rows), columns=[GROUP, "label"], values=value, sort=False)
         .round(4)
     )
 

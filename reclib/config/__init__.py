@@ -6,6 +6,7 @@ from reclib.config.lm import DecodingConfig, EvaluationConfig, LMConfig, Objecti
 from reclib.config.profiles import DEFAULT, PAPER, PROFILES, SMOKE, Profile, profile
 from reclib.config.sequence import BackboneConfig, SequenceConfig, SequenceTrainConfig, TextConfig
 from reclib.config.sharpness import SHARPNESS_FAMILY, SharpnessConfig
+from reclib.config.traditional import TraditionalConfig
 
 __all__ = [
     "DEFAULT",
@@ -25,6 +26,7 @@ __all__ = [
     "SharpnessConfig",
     "SyntheticConfig",
     "TextConfig",
+    "TraditionalConfig",
     "TuneConfig",
     "canonical_json",
     "config_hash",

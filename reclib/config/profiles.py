@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from reclib.config.data import DataConfig, SyntheticConfig
 from reclib.config.lm import DecodingConfig, EvaluationConfig, LMConfig, ObjectiveConfig, TuneConfig
 from reclib.config.sequence import BackboneConfig, SequenceConfig, SequenceTrainConfig, TextConfig
+from reclib.config.traditional import TraditionalConfig
 from reclib.schema import InputError, settle
 
 
@@ -15,7 +16,8 @@ from reclib.schema import InputError, settle
 class Profile:
     """The settings of every step, under a name that travels with each number.
 
-    data, lm, tune, decoding, evaluation: of a language model as a recommender; sequence: of the others
+    data, lm, tune, decoding, evaluation: of a language model as a recommender
+    sequence: of sequence recommenders; traditional: of those that language models are compared with
     seeds: of the runs that a result is the mean of
     """
 
@@ -26,6 +28,7 @@ class Profile:
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     sequence: SequenceConfig = field(default_factory=SequenceConfig)
+    traditional: TraditionalConfig = field(default_factory=TraditionalConfig)
     seeds: tuple[int, ...] = (0,)
 
     def __post_init__(self) -> None:
@@ -59,6 +62,12 @@ SMOKE = Profile(
         alignments=(0.1, 0.5),
         tuning=0,
     ),
+    traditional=TraditionalConfig(
+        sources=("synthetic",),
+        backbone=BackboneConfig(d_model=16, n_layers=1),
+        train=SequenceTrainConfig(loss="cross_entropy", positions="last", epochs=3),
+        learning_rates=(1e-2,),
+    ),
 )
 
 # Every other setting is a default above, sized so that notebooks 00–15 take under half an hour on two cores.
@@ -83,6 +92,11 @@ DEFAULT = Profile(
         ),
         backbone=BackboneConfig(d_model=32),
         train=SequenceTrainConfig(epochs=40, patience=8, learning_rate=1e-2),
+    ),
+    traditional=TraditionalConfig(
+        backbone=BackboneConfig(d_model=32),
+        train=SequenceTrainConfig(loss="cross_entropy", positions="last", epochs=6, patience=2),
+        learning_rates=(3e-3,),
     ),
 )
 
@@ -186,6 +200,32 @@ PAPER = Profile(
         redundancies=(0.001, 0.005, 0.01, 0.05, 0.1),  # [FAERec] §5.1.5
         alignments=(0.1, 0.2, 0.3, 0.4, 0.5),  # [FAERec] §5.1.5
         tuning=6,  # ours: the same for every method
+    ),
+    traditional=TraditionalConfig(
+        sources=("msl_book", "msl_office", "msl_toy"),  # [MSL] Table 5, but Clothing
+        backbones=("sasrec", "bert4rec"),  # [MSL] §5.1.2
+        backbone=BackboneConfig(
+            name="sasrec",  # ours: a cell names its own
+            d_model=64,  # ours
+            n_layers=2,  # ours
+            n_heads=2,  # ours
+            dropout=0.2,  # ours: a cell names its own
+        ),
+        train=SequenceTrainConfig(
+            loss="cross_entropy",  # ours: [MSL] does not say
+            n_negatives=1,  # ours: not read by cross-entropy
+            calibration=0.75,  # ours: not read by cross-entropy
+            positions="last",  # [MSL] §5.1.1: the last item of each window is the target
+            epochs=200,  # ours
+            evaluate_every=1,  # ours
+            patience=10,  # ours
+            batch_size=256,  # ours
+            learning_rate=1e-3,  # ours: a cell names its own
+            weight_decay=0.0,  # ours: a cell names its own
+        ),
+        learning_rates=(1e-3, 3e-4),  # ours
+        dropouts=(0.2, 0.5, 0.7),  # ours
+        weight_decays=(0.0,),  # ours
     ),
     seeds=(0, 1, 2),  # ours
 )

@@ -104,10 +104,11 @@ class _Scoring:
     def __init__(
         self, model: SequenceModel, windows: Windows, device: torch.device | str | None, users_per_block: int
     ) -> None:
-        highest = int(windows.history.max(initial=PAD_IDX))
-        if highest > model.n_items or windows.history.min(initial=PAD_IDX) < PAD_IDX:
+        unknown = ((windows.history < PAD_IDX) | (windows.history > model.n_items)).any(axis=1)
+        if unknown.any():
             raise InputError(
-                f"a history holds an item outside 0…{model.n_items}: encode it as item_idx of this catalogue"
+                f"window {int(unknown.argmax())}: its history holds an item outside 0…{model.n_items}: "
+                f"encode it as item_idx of this catalogue"
             )
         self.model, self.windows, self.users_per_block = model, windows, users_per_block
         self.device = model.device if device is None else torch.device(device)

@@ -18,7 +18,7 @@ DEVICE_BLOCK_BYTES = 256 * 2**20  # elsewhere: enough rows to keep a device busy
 def bce_loss(positive: Tensor, negative: Tensor) -> Tensor:
     """−log σ(s⁺) − Σ_l log(1 − σ(s_l⁻)).
 
-    positive: (P,) scores of the targets; negative: (P, L) of sampled items. Source: [SASRec] Eq. (7).
+    positive: (P,) scores of the targets; negative: (P, L) of sampled items. Source: [SASRec] §III-E.
     """
     return softplus(-positive) + softplus(negative).sum(dim=1)
 
@@ -27,7 +27,7 @@ def gbce_loss(positive: Tensor, negative: Tensor, *, n_items: int, calibration: 
     """−β log σ(s⁺) − Σ_l log(1 − σ(s_l⁻)), β = α (t (1 − 1/α) + 1/α), α = L / (N − 1).
 
     t = `calibration`: at 0 it is `bce_loss`, at 1 scores estimate what they would without sampling. The
-    paper divides by L + 1. positive: (P,); negative: (P, L). Source: [gSASRec] Eq. (10), (11), (18).
+    paper divides by L + 1. positive: (P,); negative: (P, L). Source: [gSASRec].
     """
     alpha = negative.shape[1] / max(1, n_items - 1)
     beta = calibration * (alpha - 1) + 1

@@ -15,7 +15,7 @@ class ContextInference(nn.Module):
     read by a transformer encoder (the interpreter), whose states are averaged; a second encoder without
     places (the aggregator) reads the k contexts as a set; the mean of its states goes through a linear map.
     Encoders normalise after each sub-layer, with ReLU and 2D hidden units. Source: [CITIES],
-    with the layout of its public code.
+    with the layout of its public code, less the hidden item's own place and the dropout after encodings.
     """
 
     encoding: Tensor

@@ -17,7 +17,7 @@ class CrossAttention(nn.Module):
     """softmax(QKᵀ/√d) V Wₒ over the positions of a history: Q of one view, K and V of the other.
 
     No residual path. A position attends to earlier positions and itself only where `is_causal`.
-    Source: [LLM-ESR] §3.2. Raises InputError where D is no multiple of `n_heads`.
+    Source: [LLM-ESR]. Raises InputError where D is no multiple of `n_heads`.
     """
 
     def __init__(self, d_model: int, n_heads: int, *, is_causal: bool) -> None:
@@ -57,7 +57,8 @@ class DualView(SequenceModel):
     items: e_co, a trained ID table; semantics: e_se = adapter(text). Position embeddings, the same for both
     views, are added to the vectors of a history; then each view is replaced by what the other view's
     positions attend to in it, and one backbone encodes both: states are (…, 2D), collaborative first.
-    Histories of at most `max_length` items. Source: [LLM-ESR] §3.2; positions as in its public code.
+    Histories of at most `max_length` items. Source: [LLM-ESR]; that positions come first, as in its public
+    code with SASRec and BERT4Rec.
     """
 
     def __init__(

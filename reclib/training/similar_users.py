@@ -35,7 +35,7 @@ def similar_users(windows: Windows, text: np.ndarray, k: int) -> SimilarUsers:
     """The k users nearest by cosine to each user, where a user is the mean text embedding of their items.
 
     windows: of training; a user's items are the history and the target of their last window
-    text: (N+1, E). Source: [LLM-ESR] §3.3, with this mean for the embedding of a text about the user.
+    text: (N+1, E). Source: [LLM-ESR], with this mean for the embedding of a text about the user.
     """
     user_of_row, _ = pd.factorize(windows.user_id)
     last = pd.Series(np.arange(len(windows))).groupby(user_of_row).max().to_numpy()

@@ -22,7 +22,8 @@ class BERT4Rec(nn.Module):
     is the projection of [BERT4Rec] Eq. 7, whose product with the item table scores; its bias of each item
     is left out, so that a score stays an inner product. Shapes: vectors (B, S, D), mask (B, S) bool, True at
     items and at the mask vector, padding on the left; S ≤ max_length, else InputError. Positions count from
-    the end. Source: [BERT4Rec] §3.3–3.6.
+    the end (in the public code from the first item). Source: [BERT4Rec] §3.3–3.6; items + positions and the
+    projection without the layer norms that its code adds.
     """
 
     is_causal = False

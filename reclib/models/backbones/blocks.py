@@ -107,7 +107,8 @@ class PaddedGRU(nn.Module):
 
     z = σ(W_z x + U_z h), r = σ(W_r x + U_r h), n = tanh(W_n x + r ⊙ (U_n h)), h' = (1 − z) ⊙ n + z ⊙ h.
     x = 0 and h = 0 give h' = 0: a left-padded history has the states of the history alone. Dropout stands
-    between layers. Each D×D matrix starts uniform within ±√(6 / 2D). Source: [GRU] §2.3, restated.
+    between layers. Each D×D matrix starts uniform within ±√(6 / 2D). Source: [GRU], in the variant that
+    torch has: r multiplies U_n h; there it multiplies the h that U_n reads.
     """
 
     def __init__(self, d_model: int, n_layers: int, dropout: float) -> None:

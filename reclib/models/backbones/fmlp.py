@@ -26,7 +26,7 @@ class CausalFilter(nn.Module):
 
     y_i = Σ_{k=0}^{i} h_k ⊙ x_{i−k} with h = irfft(W) ∈ R^{n×D}, by transforms of sequences padded to 2S.
     The published filter irfft(W ⊙ rfft(x)) is the circular convolution Σ_{k=0}^{n−1} h_k ⊙ x_{(i−k) mod n}
-    ([FMLP] Eq. 4–6), which wraps around: it adds Σ_{j>i} h_{n+i−j} ⊙ x_j, all later positions. Hence
+    ([FMLP] §4.2), which wraps around: it adds Σ_{j>i} h_{n+i−j} ⊙ x_j, all later positions. Hence
     the two are equal at the last position, for any x, and at position i for an x that is zero after i.
     """
 
@@ -57,7 +57,7 @@ class CausalFilter(nn.Module):
 
 
 class FilterBlock(nn.Module):
-    """x̃ = LN(x + Dropout(filter(x))), then x̃ ↦ LN(x̃ + Dropout(FFN(x̃))) with ReLU; [FMLP] Eq. 7–9."""
+    """x̃ = LN(x + Dropout(filter(x))), then x̃ ↦ LN(x̃ + Dropout(FFN(x̃))) with ReLU; [FMLP] §4.1.2."""
 
     def __init__(self, d_model: int, dropout: float, max_length: int) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ class FMLPRec(nn.Module):
     Shapes: vectors (B, S, D), mask (B, S) bool, True at items, padding on the left; S ≤ max_length, else
     InputError. A state depends on its item and earlier ones, so that all positions can be trained at once;
     the published one sees the whole history. `n_heads` is taken for one signature of all and not used.
-    Source: [FMLP] §3; widths and initialisation as in its public code, ReLU as in the paper.
+    Source: [FMLP] §4.1; widths and initialisation as in its public code, ReLU as in the paper.
     """
 
     is_causal = True

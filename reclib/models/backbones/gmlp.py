@@ -16,10 +16,10 @@ EXPANSION = 4  # d_ffn over D; the two halves of the gate have half of it each
 
 
 class SpatialGate(nn.Module):
-    """s(u, v)_i = u_i ⊙ (Σ_{j≤i} W_ij LN(v_j) + b_i), [gMLP] Eq. 2–3 with a triangular W ∈ R^{n×n}.
+    """s(u, v)_i = u_i ⊙ (Σ_{j≤i} W_ij LN(v_j) + b_i), the gate of [gMLP] with a triangular W ∈ R^{n×n}.
 
     Rows and columns count from the end of the sequence (n = max_length), so that padding on the left does not
-    shift them. W starts near zero and b at one, so that the gate starts as u ([gMLP] §2.1).
+    shift them. W starts near zero and b at one, so that the gate starts as u, as there.
     """
 
     def __init__(self, width: int, max_length: int) -> None:
@@ -38,7 +38,7 @@ class SpatialGate(nn.Module):
 
 
 class GatedBlock(nn.Module):
-    """x + Dropout(W₂ s(u, v) + b₂), (u, v) = GELU(W₁ LN(x) + b₁), each of width 2D; [gMLP] Eq. 1, Fig. 1."""
+    """x + Dropout(W₂ s(u, v) + b₂), (u, v) = GELU(W₁ LN(x) + b₁), each of width 2D; [gMLP]."""
 
     def __init__(self, d_model: int, dropout: float, max_length: int) -> None:
         super().__init__()
@@ -63,8 +63,8 @@ class GMLP(nn.Module):
 
     Shapes: vectors (B, S, D), mask (B, S) bool, True at items, padding on the left; S ≤ max_length, else
     InputError. The published gate sees the whole sequence; ours sees its position and earlier ones.
-    `n_heads` is taken for one signature of all and not used. Source: [gMLP] §2; d_ffn = 4D, as the
-    feed-forwards of the others.
+    `n_heads` is taken for one signature of all and not used. Source: [gMLP]; d_ffn = 4D, as the
+    feed-forwards of the others (the paper: 6D).
     """
 
     is_causal = True

@@ -17,7 +17,7 @@ class GRU4Rec(nn.Module):
 
     Shapes: vectors (B, S, D), mask (B, S) bool, True at items, padding on the left; S of any length. The
     hidden width is D, so that states multiply item vectors without a further map. `n_heads` and
-    `max_length` are taken for one signature of all. Source: [GRU4Rec] §3.1, Eq. 2–5.
+    `max_length` are taken for one signature of all. Source: [GRU4Rec] §3.
     """
 
     is_causal = True

@@ -22,13 +22,13 @@ from reclib.models.backbones.residual import (
 )
 from reclib.models.dropout import Dropout
 
-N_INTERESTS = 5  # k of the public configuration
+N_INTERESTS = 5  # k: the default of RecBole; the authors' runs take a tenth of the longest history
 
 
 class PrefixInterests(nn.Module):
     """Weights that pool each prefix into k interests: w_icj = exp(x_j·Θ_c) / Σ_{l≤i} exp(x_l·Θ_c), j ≤ i.
 
-    The published pooling softmax_j(XΘ)ᵀX ([LightSANs] Eq. 2–3) takes j over the whole history; ours is it at
+    The published pooling softmax_j(XΘ)ᵀX of [LightSANs] takes j over the whole history; ours is it at
     the last position, and at position i the published one of the prefix up to i.
     """
 
@@ -47,7 +47,7 @@ class LightAttention(nn.Module):
     """LN(x + Dropout(W_o [F_1 … F_h])), F = softmax(Q K̃ᵀ/√d) Ṽ + softmax(P_q P_kᵀ/√d) V, d = D/h.
 
     K̃, Ṽ: the prefix's interests of K and of V; P_q, P_k: maps of the layer-normed position embeddings, whose
-    attention sees earlier items only ([LightSANs] Eq. 4–6). Each Θ reads the keys or values of all heads.
+    attention sees earlier items only. Source: [LightSANs]. Each Θ reads the keys or values of all heads.
     """
 
     def __init__(self, d_model: int, n_heads: int, dropout: float, n_interests: int) -> None:
@@ -103,7 +103,7 @@ class LightSANs(nn.Module):
     Shapes: vectors (B, S, D), mask (B, S) bool, True at items, padding on the left; S ≤ max_length, else
     InputError. Position embeddings are not added to items: they make attention weights of their own. A state
     depends on its item and earlier ones; the published interests pool the whole history.
-    Source: [LightSANs] §2; widths and initialisation as in its public code.
+    Source: [LightSANs]; widths and initialisation as in its public code.
     """
 
     is_causal = True

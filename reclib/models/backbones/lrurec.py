@@ -25,7 +25,7 @@ def doubling(inputs: Tensor, eigenvalue: Tensor) -> Tensor:
     """h_i = λ ⊙ h_{i−1} + u_i, h_{−1} = 0, in ⌈log₂ S⌉ steps; u: (B, S, H), λ: (H,).
 
     After the step of width s, place i holds Σ_{j<2s} λʲ u_{i−j}; the next adds λ^{2s} times what stands 2s
-    earlier ([LRURec] §3.3).
+    earlier.
     """
     states, width, power = inputs.clone(), 1, eigenvalue
     while width < inputs.shape[1]:
@@ -104,8 +104,8 @@ class LRURec(nn.Module):
 
     Shapes: vectors (B, S, D), mask (B, S) bool, True at items, padding on the left; S of any length, for
     there are no position embeddings. `n_heads` and `max_length` are taken for one signature of all.
-    Source: [LRURec] §3.2–3.4; H, the start of λ and of the weights (normal of deviation 0.02, cut at two
-    deviations) as in its public code.
+    Source: [LRURec]; H, the start of λ and of the weights (normal of deviation 0.02, cut at two deviations)
+    as in its public code, which drops before the first layer norm and adds a bias of each item to scores.
     """
 
     is_causal = True

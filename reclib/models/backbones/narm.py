@@ -17,7 +17,7 @@ QUERY_BLOCK = 32  # positions that attend at once: bounds the (B, Q, S, D) block
 
 
 class AdditiveAttention(nn.Module):
-    """c_t = Σ_{j≤t} α_tj h_j, α_tj = vᵀ σ(A₁ h_t + A₂ h_j), weights of no fixed sum; [NARM] Eq. 7–8."""
+    """c_t = Σ_{j≤t} α_tj h_j, α_tj = vᵀ σ(A₁ h_t + A₂ h_j), weights of no fixed sum; [NARM]."""
 
     def __init__(self, d_model: int) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class NARM(nn.Module):
     (B, S, D), mask (B, S) bool, True at items, padding on the left; S of any length. The published encoder
     reads the last state of a session; here each position is a last one of what came before it. `n_layers`
     counts layers of the GRU (the paper: 1); `n_heads` and `max_length` are taken for one signature of all.
-    Source: [NARM] §3.3–3.6; hidden width D.
+    Source: [NARM], whose public code divides the weights by a softmax; hidden width D.
     """
 
     is_causal = True

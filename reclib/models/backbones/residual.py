@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from reclib.models.dropout import Dropout
 from reclib.schema import InputError
 
-INITIAL_STD = 0.02  # of weights, in the public code of these encoders
+INITIAL_STD = 0.02  # of weights: in most of the encoders' public code, for all of them here
 NORM_EPS = 1e-12
 
 

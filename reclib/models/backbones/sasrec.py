@@ -19,7 +19,7 @@ class SASRec(nn.Module):
     in left-padded histories of one length. Shapes: vectors (B, S, D), mask (B, S) bool, True at items,
     padding on the left; S ≤ max_length, else InputError. Of a last state alone, the last block computes
     one query. Source: [SASRec] §III; the layer norm after each residual, GELU and the inner width 4D as in
-    the Transformer encoders of public comparisons (the paper: norm before, ReLU, D).
+    the Transformer encoders of public comparisons (the paper and its code: norm before, ReLU, D).
     """
 
     is_causal = True

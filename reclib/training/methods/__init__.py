@@ -24,14 +24,14 @@ class MethodSetup:
     """What every method is given, the same for all in a comparison.
 
     text: embeddings of the catalogue's texts, None where no method reads them
-    validate: of a model, larger is better; it reads the validation part only
+    validate: of a model, larger is better; it reads the validation part only; None trains all epochs
     """
 
     dataset: Dataset
     text: TextEmbeddings | None
     backbone: BackboneConfig
     train: SequenceTrainConfig
-    validate: Validate
+    validate: Validate | None
     device: str = "cpu"
 
 

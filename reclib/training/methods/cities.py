@@ -10,13 +10,15 @@ ICDM 2020. Its stages, all of them here, each in the one loop:
 3. it infers the vectors of the other items from all contexts up to `n_contexts`, and these replace the
    trained ones, where items are read and where they are scored. Nothing is trained any more.
 
-From the paper and its public code: the stages, the two encoders, place weights and encodings, contexts of
-all neighbours (head or not), the threshold of five interactions, four heads, 5 % of the head held out.
+From the paper: the stages and the two encoders. From its public code: place weights and encodings, contexts
+of all neighbours (head or not), the threshold of five interactions, four heads, 5 % of the head held out.
 
-Changed or simplified: shorter and fewer contexts (the code reads 24 items on each side, of up to ten
-occurrences), one layer instead of two and a higher learning rate without warm-up, for time; the hidden item
-is left out of its context, where the code puts a mask without a trained vector; training stops by the
-held-out error. An item that never occurs in training has no context and keeps its vector.
+Changed or simplified: shorter and fewer contexts (the code reads 24 items on each side, in training of up to
+ten occurrences, of all for a tail item), one layer instead of two and a higher learning rate without
+warm-up, for time; the hidden item is left out of its context, where the code puts the mask of BERT4Rec;
+training goes on until the held-out error rises, where the code's stop, of the same kind, never acts in its
+one epoch; inferred vectors also score items, where the code's BERT4Rec scores by weights of its own. An item
+that never occurs in training has no context and keeps its vector.
 """
 
 from __future__ import annotations

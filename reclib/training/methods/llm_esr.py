@@ -15,7 +15,8 @@ a non-linearity whose middle has half the text's width, no residual path around 
 
 Changed or simplified: the encoder and the cross-attention are causal, except with BERT4Rec; in the public
 code the mask of SASRec is commented out and the cross-attention has none. Position embeddings stand in front
-of the cross-attention with every backbone, there with all but GRU4Rec; those of the backbone come after it.
+of the cross-attention with every backbone, there with all but GRU4Rec, and count from the end, there from
+the first item; those of the backbone come after it, where the code adds no more. The code drops before it.
 A user is the mean of the texts of their items, not an LLM's embedding of a text about them. Of the ten
 similar users `n_teachers` are drawn at each step: the gradient is linear in the teacher, so that its mean
 over draws is that of all ten.
@@ -95,7 +96,7 @@ class Distillation:
     """The recommendation loss + α · mean (u − mean of teachers)²: u with gradient, similar users without.
 
     u is the last state that the recommendation loss read; with a cloze, which reads none, it is made anew.
-    users: of the windows given to `fit`. Source: [LLM-ESR] §3.3.
+    users: of the windows given to `fit`. Source: [LLM-ESR].
     """
 
     def __init__(self, recommend: Objective, users: SimilarUsers, options: LLMESROptions) -> None:

@@ -2,8 +2,10 @@
 
 The name is [FAERec] §5.1.3's for a kind of method: LLM2BERT4Rec (Harte et al., RecSys 2023), SAID, Elephant.
 Taken from LLM2BERT4Rec: embeddings come to width D by PCA and start the item table, nothing is frozen. Not
-taken: SAID's training of the language model itself, so that embeddings are those of a frozen encoder. Two
-reductions that other works use instead of PCA, the first and the most varying dimensions, are options.
+taken: SAID's item embeddings, which are learned so that a language model writes the item's text from them;
+ours are those of a frozen encoder. Two reductions instead of PCA are options: the most varying dimensions,
+one choice of Zhang et al., "LLMInit: A Free Lunch from Large Language Models for Selective Initialization of
+Recommendation", arXiv 2503.01814, and the first dimensions.
 """
 
 from __future__ import annotations

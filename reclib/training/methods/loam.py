@@ -10,15 +10,17 @@ Tail Session Mixup", SIGIR 2023. Both parts act in one training:
 - Tail session mixup: the state of a session whose target is a tail item is interpolated with that of the
   session of the batch most similar to it, and should predict the tail target still; this loss is added.
 
-From the public code: backward walks of ten steps, a chance of 0.3, the limit on the predecessors of an item,
-the fixed coefficient of the mixup, similarity by inner products, the sum of both losses.
+From the public code: backward walks of ten steps, the limit on the predecessors of an item, the fixed
+coefficient of the mixup (0.8), similarity by inner products, the sum of both losses.
 
-Changed or simplified: the backbone, its loss and the positions it trains are the setting's; an item keeps at
-most `n_predecessors` drawn predecessors, where the code limits head items only; one walk starts at each drawn
-target, where the code takes five and keeps a sample; a session is never mixed with itself. The share of
-walks and the coefficient are ours. The weight of the mixed sessions' loss is the code's, one; there each
-session has one target, here the targets of all positions share the other loss, so that one favours the
-tail's last positions, and the grid has a smaller weight too.
+Changed or simplified: the backbone, its loss and the positions it trains are the setting's; a step strays
+with a chance of 0.3, which the code's function has by default, where its runs have 0.5; walks are a fifth of
+the windows, there a tenth; an item keeps at most `n_predecessors` drawn predecessors, where the code limits
+head items only; one walk starts at each drawn target, where the code takes five and keeps a sample; a session
+is never mixed with itself; the tail is what is outside the top 20 % by interactions, there by targets. The
+weight of the mixed sessions' loss is the code's, one; there each session has one target, here the targets of
+all positions share the other loss, so that one favours the tail's last positions, and the grid has a smaller
+weight too.
 """
 
 from __future__ import annotations

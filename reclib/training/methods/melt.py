@@ -15,17 +15,19 @@ SIGIR 2023. Its stages, all of them here, each in the one loop:
      users and items first, those next to the tail last (`curriculum_weight`).
    Afterwards the states of tail users are enhanced, h + W_U h.
 
-From the paper and its public code: the above, the squared errors, their weights of 0.2 and 0.3, 32 head
-items a step, 40 epochs, a tail of 80 % (50 % on its data sets outside Amazon), contexts of an item forwards
+From the paper and its public code: the above, the squared errors, their weights of 0.2 and 0.3 (its defaults;
+0.1 to 0.4 in its tables), a tail of 80 % (50 % on its data sets outside Amazon), contexts of an item forwards
 (the history up to it) and backwards (what follows it, latest first).
 
-Changed or simplified: the head of items is by rank of count, as in the evaluation; head users are those
-of the batch; a user's length is that of the history at hand, so that histories cut at the longest that is
-read are head; of an item's contexts at most `n_contexts` of `context_length` items are read at a time; the
-vectors of tail items come from enhanced states, as W_I was trained on (in the code from plain ones). Stage 2
-is ours, and so is that the tail takes vectors after one epoch of stage 3: otherwise a W_I that has learned
-little overwrites the tail, which does not recover in the few steps of an epoch on little data, and no epoch
-without it stands for choice on validation.
+Changed or simplified: at most 40 epochs of stage 3 (the code: 41 by default, 160 to 200 in its tables); 32
+head items a step with every backbone (there with FMLP-Rec; with SASRec an epoch goes once through all); the
+head of items is by rank of count, as in the evaluation; head users are those of the batch; a user's length
+is that of the history at hand, so that histories cut at the longest that is read are head; of an item's
+contexts at most `n_contexts` of `context_length` items are read at a time; the vectors of tail items come
+from enhanced states, as W_I was trained on (in the code from plain ones). Stage 2 is ours, and so is that the
+tail takes vectors after one epoch of stage 3: otherwise a W_I that has learned little overwrites the tail,
+which does not recover in the few steps of an epoch on little data, and no epoch without it stands for choice
+on validation.
 """
 
 from __future__ import annotations

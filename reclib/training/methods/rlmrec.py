@@ -11,11 +11,13 @@ recommendation loss, trained at once:
   recommendation reads the same histories with the same gaps, as in the paper; BERT4Rec's cloze hides items
   anyway, and these are the ones reconstructed.
 
-From the paper and the settings of its public code: the range of temperatures, weights and shares hidden,
-LeakyReLU between two layers with (E + D) / 2 in the middle, hidden nodes that start from a vector of zeros.
-From [FAERec] §5.1.3: that it is adapted to sequences and aligned by items.
+From the paper and the settings of its public code: the range of temperatures and of shares hidden, LeakyReLU
+between two layers with (E + D) / 2 in the middle, hidden nodes that start from a vector of zeros. Con has a
+weight of 0.1 by default, there with LightGCN 0.01 or 0.001. From [FAERec] §5.1.3: that it is adapted to
+sequences.
 
-Simplified: the paper aligns users too, with profiles that an LLM writes of each user and item; here nobody
+Simplified: Con contrasts what the graph encoder makes of users and items there, the ID vectors of items
+here. The paper aligns users too, with profiles that an LLM writes of each user and item; here nobody
 writes profiles, so that users are not aligned and an item's text is its attributes. Its graph encoder is the
 sequence encoder; what is hidden are places of histories, not nodes of a graph.
 """

@@ -45,6 +45,23 @@ def counts() -> torch.Tensor:
     return torch.from_numpy(dataset().counts)
 
 
+def test_scores_as_released_are_of_ids_in_training_and_of_no_length_afterwards(tmp_path) -> None:
+    options = replace(faerec.RELEASED_SCORES, period=8)
+    model = METHODS["faerec"].train(setup(), options, seed=0, workdir=tmp_path).model
+    some = torch.tensor([3, 0, 1])
+    model.train()
+    assert torch.equal(model.item_matrix(), model.items.id_items.matrix())
+    assert torch.equal(model.item_vectors(some), model.items.id_items(some))
+    model.eval()
+    id_embedding, llm_embedding = model.items.embedding_views()
+    expected = torch.nn.functional.layer_norm(id_embedding + llm_embedding, (WIDTH,))
+    torch.testing.assert_close(model.item_matrix()[1:], expected[1:], rtol=1e-4, atol=1e-4)
+    assert not model.item_matrix()[0].any()
+    torch.testing.assert_close(model.item_vectors(some), model.item_matrix()[some])
+    length = model.item_matrix()[1:].norm(dim=1)
+    torch.testing.assert_close(length, torch.full_like(length, WIDTH**0.5), rtol=1e-3, atol=0)
+
+
 @pytest.mark.parametrize("epoch", [0, 2, 4])
 def test_the_term_is_the_printed_sum(epoch: int) -> None:
     model, batch = fused_model(), some_batch()
