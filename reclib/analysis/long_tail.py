@@ -1,4 +1,4 @@
-"""How unevenly interactions fall on items: the tables of the long tail."""
+"""How unevenly popularity falls on items: the tables of the long tail, in the data and in a prior."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from reclib.paths import data_dir
 
 # The data sets of [MSL] that we have, under the names its tables print.
 PRINTED_DATASETS = {"msl_toy": "Toy", "msl_book": "Book", "msl_office": "Office"}
+
+KINDS = {"data": "data_popularity", "prior": "prior_popularity"}  # of long tail: their columns of items
 
 FREQUENCY_EDGES = (0, 1, 5, 10, 20, 50, 100, 200, 500)
 
@@ -83,6 +85,40 @@ def concentration(counts: np.ndarray) -> dict[str, float]:
         "below_five": float((values < 5).mean()),
         "unseen": float((values == 0).mean()),
     }
+
+
+def two_curves(items: pd.DataFrame) -> pd.DataFrame:
+    """Both long tails of one catalogue, each with the items sorted by its own popularity.
+
+    items: `prior_popularity.item_table`. Returns kind ("data", "prior"), rank, share (of all popularity),
+    is_head; one row an item and kind.
+    """
+    parts = []
+    for kind, column in KINDS.items():
+        rows = items.sort_values(column, ascending=False, kind="stable")
+        parts.append(
+            pd.DataFrame(
+                {
+                    "kind": kind,
+                    "rank": np.arange(1, len(rows) + 1),
+                    "share": rows[column].to_numpy(),
+                    "is_head": rows[f"{kind}_head"].to_numpy(),
+                }
+            )
+        )
+    return pd.concat(parts, ignore_index=True)
+
+
+def two_tails(items: pd.DataFrame) -> pd.DataFrame:
+    """How heavy both tails are: kind, head_share (of the top 20 % of items), gini.
+
+    items: `prior_popularity.item_table`.
+    """
+    rows = []
+    for kind, column in KINDS.items():
+        found = concentration(np.append(0.0, items[column].to_numpy()))
+        rows.append((kind, found["head_share"], found["gini"]))
+    return pd.DataFrame(rows, columns=["kind", "head_share", "gini"])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -104,6 +104,11 @@ def _check(config: DecodingConfig, trie: ItemTrie) -> None:
 
 def _key(prompts: PromptTokens, trie: ItemTrie, config: DecodingConfig) -> str:
     """What the lists depend on besides the model."""
+    return config_hash({"config": asdict(config), "input": input_digest(prompts, trie)})
+
+
+def input_digest(prompts: PromptTokens, trie: ItemTrie) -> str:
+    """SHA-256 of some prompts and of a catalogue."""
     digest = hashlib.sha256()
     for array in (
         prompts.head,
@@ -114,7 +119,7 @@ def _key(prompts: PromptTokens, trie: ItemTrie, config: DecodingConfig) -> str:
         trie.terminal_item,
     ):
         digest.update(np.ascontiguousarray(array).data)
-    return config_hash({"config": asdict(config), "input": digest.hexdigest()})
+    return digest.hexdigest()
 
 
 def _save(part: Lists, path: Path) -> None:

@@ -23,7 +23,7 @@ from reclib.text.trie import ItemTrie
 
 @dataclass(frozen=True)
 class PreOrder:
-    """Evaluated nodes below the search's root in pre-order.
+    """Nodes below a root in pre-order.
 
     node: (n,) trie nodes; end: (n,) the subtree of the node at place i is the places i to end[i] − 1
     """
@@ -32,10 +32,13 @@ class PreOrder:
     end: np.ndarray
 
     @classmethod
-    def build(cls, trie: ItemTrie, root: int) -> PreOrder:
-        """Order the evaluated nodes below `root`, level by level."""
-        evaluated = np.asarray(trie.evaluated())
-        node = evaluated[np.asarray(trie.depth)[evaluated] > trie.depth[root]]
+    def build(cls, trie: ItemTrie, root: int, nodes: np.ndarray | None = None) -> PreOrder:
+        """Order the evaluated nodes below `root`, level by level.
+
+        nodes: others to order instead, ascending; with a node, all nodes between it and the root.
+        """
+        chosen = np.asarray(trie.evaluated() if nodes is None else nodes)
+        node = chosen[np.asarray(trie.depth)[chosen] > trie.depth[root]]
         depth = np.asarray(trie.depth)[node]
         # Places in `node`; those of the top level, whose parent is not there, are never looked at.
         parent = np.searchsorted(node, np.asarray(trie.parent)[node])

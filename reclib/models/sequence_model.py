@@ -14,7 +14,9 @@ class ItemModule(Protocol):
     """Items as vectors.
 
     n_items: N; forward: item_idx of any shape (...) → (..., D), zeros for padding; matrix: (N+1, D), row 0
-    zero. Where a vector is dear to make, forward makes those of the distinct items only.
+    zero. Where a vector is dear to make, forward makes those of the distinct items only. A module that
+    scores with other vectors than those it reads has a method `scoring`, the rows of `matrix`, beside
+    `forward`.
     """
 
     n_items: int
@@ -82,7 +84,8 @@ class SequenceModel(nn.Module):
 
     def item_vectors(self, item_idx: Tensor) -> Tensor:
         """What scores some items: (...) → (..., D); the rows of `item_matrix`, in training as well."""
-        return self.items(item_idx)
+        score_vectors = getattr(self.items, "scoring", self.items)
+        return score_vectors(item_idx)
 
     def item_matrix(self) -> Tensor:
         """What scores all items, (N+1, D); row 0 is zero."""

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from reclib.plotting.figures_comparison import decoding_cost, method_comparison, paper_against_ours
 from reclib.plotting.figures_data import items_by_frequency, popularity_curve, valid_tokens_by_depth
+from reclib.plotting.figures_longtail import (
+    hit_coefficients,
+    matched_contrasts,
+    tail_cells,
+    two_popularity_curves,
+)
 from reclib.plotting.figures_msl import (
     component_training,
     gradient_norms,
@@ -27,13 +33,17 @@ __all__ = [
     "decoding_cost",
     "embedding_spaces",
     "gradient_norms",
+    "hit_coefficients",
     "items_by_frequency",
+    "matched_contrasts",
     "method_comparison",
     "paper_against_ours",
     "popularity_curve",
     "sensitivity",
     "small_weight_share_by_position",
     "sorted_weights",
+    "tail_cells",
     "temperature_curve",
+    "two_popularity_curves",
     "valid_tokens_by_depth",
 ]

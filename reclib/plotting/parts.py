@@ -55,7 +55,7 @@ def axes_list(axes: Any, n_panels: int, *, source: str) -> list[Axes]:
     return flat
 
 
-_NAMES = {"coverage": "Coverage"}
+_NAMES = {"coverage": "Coverage", "exposure_ratio": "Exposure ratio"}
 
 
 def metric_label(metric: str, k: Any) -> str:

@@ -23,6 +23,7 @@ from reclib.schema import InputError
 from reclib.seeding import derived_seed, torch_generator
 from reclib.training.epoch_lines import EpochLines
 from reclib.training.optim import Sharpness
+from reclib.training.parameter_groups import decay_groups
 from reclib.training.sequence_batches import Batch, WindowBatches, predicted_counts
 from reclib.training.sequence_checkpoints import (
     Weights,
@@ -145,7 +146,7 @@ class _Training:
             device=model.device,
         )
         self.optimiser = torch.optim.Adam(
-            [weight for weight in model.parameters() if weight.requires_grad],
+            decay_groups(model),
             lr=config.learning_rate,
             weight_decay=config.weight_decay,
             fused=True,

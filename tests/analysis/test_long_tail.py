@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from reclib import config as settings
@@ -50,3 +51,32 @@ def test_table_4_rows_are_the_papers(shared_data: object, tmp_path: object) -> N
     status = found[found["ours"].notna()].set_index(["dataset", "metric"])["status"]
     counts = [(name, metric) for name in ("Office", "Toy") for metric in ("users", "items", "interactions")]
     assert set(status[counts]) == {"reproduced"}
+
+
+def two_popularities() -> pd.DataFrame:
+    """Four items; the second has no training interaction."""
+    return pd.DataFrame(
+        {
+            "data_popularity": [0.6, 0.0, 0.3, 0.1],
+            "prior_popularity": [0.2, 0.5, 0.2, 0.1],
+            "data_head": [True, False, False, False],
+            "prior_head": [False, True, False, False],
+        }
+    )
+
+
+def test_each_of_two_curves_is_sorted_by_its_own_popularity() -> None:
+    curves = long_tail.two_curves(two_popularities())
+    data, prior = (curves[curves["kind"] == kind] for kind in ("data", "prior"))
+    assert data["share"].tolist() == [0.6, 0.3, 0.1, 0.0]
+    assert prior["share"].tolist() == [0.5, 0.2, 0.2, 0.1]
+    assert data["is_head"].tolist() == prior["is_head"].tolist() == [True, False, False, False]
+    assert data["rank"].tolist() == [1, 2, 3, 4]
+
+
+def test_two_tails_are_as_heavy_as_their_shares() -> None:
+    found = long_tail.two_tails(two_popularities()).set_index("kind")
+    assert found.loc["data", "head_share"] == pytest.approx(0.6)
+    assert found.loc["prior", "head_share"] == pytest.approx(0.5)
+    expected = long_tail.concentration(np.array([0, 60, 0, 30, 10]))["gini"]
+    assert found.loc["data", "gini"] == pytest.approx(expected)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from reclib.plotting import figures
-from tests.plotting import made_sequence
+from tests.plotting import made_longtail, made_sequence
 
 
 @dataclass(frozen=True)
@@ -186,6 +186,16 @@ EXAMPLES = {
     ),
     "decoding_cost": Example(figures.decoding_cost, decoding(), {"columns": 2, "ratio": 0.9}),
     "paper_against_ours": Example(figures.paper_against_ours, changes()),
+    "two_popularity_curves": Example(figures.two_popularity_curves, made_longtail.curves()),
+    "tail_cells": Example(
+        figures.tail_cells, made_longtail.cells(), {"columns": 3, "width": "text", "ratio": 0.8}
+    ),
+    "matched_contrasts": Example(
+        figures.matched_contrasts, made_longtail.matched(), {"width": "text", "ratio": 0.4}
+    ),
+    "hit_coefficients": Example(
+        figures.hit_coefficients, made_longtail.coefficients(), {"columns": 3, "width": "text", "ratio": 0.55}
+    ),
     "comparison_grid": Example(
         figures.comparison_grid,
         made_sequence.grid(),

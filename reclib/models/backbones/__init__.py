@@ -9,6 +9,7 @@ from reclib.models.backbones.bert4rec import BERT4Rec
 from reclib.models.backbones.fmlp import FMLPRec
 from reclib.models.backbones.gmlp import GMLP
 from reclib.models.backbones.gru4rec import GRU4Rec
+from reclib.models.backbones.hstu import HSTU
 from reclib.models.backbones.lightsans import LightSANs
 from reclib.models.backbones.lrurec import LRURec
 from reclib.models.backbones.narm import NARM
@@ -24,6 +25,7 @@ BACKBONES: dict[str, type[nn.Module]] = {
     "narm": NARM,
     "lightsans": LightSANs,
     "gmlp": GMLP,
+    "hstu": HSTU,
 }
 
 
