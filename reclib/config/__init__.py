@@ -5,12 +5,14 @@ from reclib.config.data import DataConfig, SyntheticConfig
 from reclib.config.lm import DecodingConfig, EvaluationConfig, LMConfig, ObjectiveConfig, TuneConfig
 from reclib.config.profiles import DEFAULT, PAPER, PROFILES, SMOKE, Profile, profile
 from reclib.config.sequence import BackboneConfig, SequenceConfig, SequenceTrainConfig, TextConfig
+from reclib.config.sharpness import SHARPNESS_FAMILY, SharpnessConfig
 from reclib.config.traditional import TraditionalConfig
 
 __all__ = [
     "DEFAULT",
     "PAPER",
     "PROFILES",
+    "SHARPNESS_FAMILY",
     "SMOKE",
     "BackboneConfig",
     "DataConfig",
@@ -21,6 +23,7 @@ __all__ = [
     "Profile",
     "SequenceConfig",
     "SequenceTrainConfig",
+    "SharpnessConfig",
     "SyntheticConfig",
     "TextConfig",
     "TraditionalConfig",

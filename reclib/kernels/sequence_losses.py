@@ -70,9 +70,26 @@ def catalogue_cross_entropy(
     as fit in `BLOCK_BYTES`.
     """
     if rows_at_once is None:
-        size = BLOCK_BYTES if states.device.type == "cpu" else DEVICE_BLOCK_BYTES
-        rows_at_once = max(16, size // (len(items) * states.element_size()))
+        rows_at_once = _rows_at_once(states, items)
     return _CatalogueCrossEntropy.apply(states, items, target, rows_at_once)
+
+
+def weighted_catalogue_cross_entropy(
+    states: Tensor, items: Tensor, target: Tensor, weights: Tensor, *, rows_at_once: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Σ_p weights_jp `catalogue_cross_entropy`_p for each of J weightings, (J,), and the losses, (P,).
+
+    Of several weightings the scores are made once, and each costs one product more, for the items'
+    gradient. weights: (J, P), without gradient; the losses are detached; all else as there.
+    """
+    if rows_at_once is None:
+        rows_at_once = _rows_at_once(states, items)
+    return _WeightedCatalogueCrossEntropy.apply(states, items, target, weights.to(states.dtype), rows_at_once)
+
+
+def _rows_at_once(states: Tensor, items: Tensor) -> int:
+    size = BLOCK_BYTES if states.device.type == "cpu" else DEVICE_BLOCK_BYTES
+    return max(16, size // (len(items) * states.element_size()))
 
 
 class _CatalogueCrossEntropy(torch.autograd.Function):
@@ -86,7 +103,7 @@ class _CatalogueCrossEntropy(torch.autograd.Function):
         if not any(ctx.needs_input_grad):
             return _blocks(states, items, target, rows_at_once)[0]
         losses, *ctx.of_sum = _blocks(
-            states, items, target, rows_at_once, weight=torch.ones_like(states[:, 0])
+            states, items, target, rows_at_once, weights=torch.ones_like(states[:, 0])[None]
         )
         return losses
 
@@ -95,25 +112,48 @@ class _CatalogueCrossEntropy(torch.autograd.Function):
         """Gradients of Σ_p weight_p loss_p."""
         (weight,) = gradients
         if len(weight) == 0 or bool((weight == weight[0]).all()):
+            by_state, by_item = ctx.of_sum
             scale = weight[:1].sum()
-            by_state, by_item = (part * scale for part in ctx.of_sum)
-        else:
-            states, items, target = ctx.saved_tensors
-            _, by_state, by_item = _blocks(states, items, target, ctx.rows_at_once, weight=weight)
-        return by_state, by_item, None, None
+            return by_state * scale, by_item[0] * scale, None, None
+        states, items, target = ctx.saved_tensors
+        _, by_state, by_item = _blocks(states, items, target, ctx.rows_at_once, weights=weight[None])
+        return by_state * weight[:, None], by_item[0], None, None
+
+
+class _WeightedCatalogueCrossEntropy(torch.autograd.Function):
+    """Weighted sums of the loss and, on the way, the gradient of each."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, states: Tensor, items: Tensor, target: Tensor, weights: Tensor, rows_at_once: int
+    ) -> tuple[Tensor, Tensor]:
+        """Sums, (J,), and losses, (P,)."""
+        wanted = weights if any(ctx.needs_input_grad) else None
+        losses, by_state, by_item = _blocks(states, items, target, rows_at_once, weights=wanted)
+        ctx.save_for_backward(weights, by_state, by_item)
+        ctx.mark_non_differentiable(losses)
+        return weights @ losses, losses
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+        """Gradients of Σ_j gradient_j sum_j."""
+        weights, by_state, by_item = ctx.saved_tensors
+        of_sums = gradients[0]
+        row = of_sums @ weights
+        return by_state * row[:, None], torch.tensordot(of_sums, by_item, dims=1), None, None, None
 
 
 def _blocks(
-    states: Tensor, items: Tensor, target: Tensor, rows_at_once: int, *, weight: Tensor | None = None
+    states: Tensor, items: Tensor, target: Tensor, rows_at_once: int, *, weights: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Losses and the gradients by states and items of the weighted sum, block by block.
+    """Losses (P,), each one's gradient by its state (P, D), and by items that of weighted sums (J, N+1, D).
 
-    Without a weight the gradients are left at zero.
+    weights: (J, P); without them the gradients are left at zero.
     """
     columns = items[1:]  # (N, D)
-    is_plain = weight is None or bool((weight == 1).all())
     losses = torch.empty_like(states[:, 0])
-    by_state, by_item = torch.zeros_like(states), torch.zeros_like(items)
+    by_state = torch.zeros_like(states)
+    by_item = items.new_zeros(0 if weights is None else len(weights), *items.shape)
     # one block for all: memory that is fresh each time costs about as much as the product
     block = states.new_empty(min(rows_at_once, len(states)), len(columns))
     for start in range(0, len(states), rows_at_once):
@@ -123,11 +163,10 @@ def _blocks(
         gained = (scores.gather(1, own) - scores.amax(dim=1, keepdim=True))[:, 0]
         chances = torch.softmax(scores, dim=1, out=scores)  # row by row: a row stays in cache
         losses[rows] = -chances.amax(dim=1).log() - gained  # the best item's chance never underflows
-        if weight is None:
+        if weights is None:
             continue
         chances.scatter_add_(1, own, -torch.ones_like(own, dtype=chances.dtype))
-        if not is_plain:
-            chances.mul_(weight[rows, None])
         torch.mm(chances, columns, out=by_state[rows])
-        by_item[1:].addmm_(chances.T, states[rows])
+        for of_weighting, weight in zip(by_item, weights[:, rows], strict=True):
+            of_weighting[1:].addmm_(chances.T, states[rows] * weight[:, None])
     return losses, by_state, by_item

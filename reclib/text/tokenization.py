@@ -10,7 +10,7 @@ the check every prompt is tokenised as one string.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os.path import commonprefix
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -99,6 +99,15 @@ class PromptTokens:
         """Some of the prompts, in the order asked for; the counts of what was cut stay behind."""
         tokens, start = gather_rows(self.tokens, self.start, np.asarray(rows))
         return PromptTokens(head=self.head, tokens=tokens, start=start, in_pieces=self.in_pieces)
+
+    def without_head(self) -> PromptTokens:
+        """The same prompts, with the head among the tokens of each."""
+        length, n_head = np.diff(self.start), len(self.head)
+        start = row_starts(length + n_head)
+        tokens = np.empty(start[-1], np.int32)
+        tokens[spans(start[:-1], np.full(len(self), n_head))] = np.tile(self.head, len(self))
+        tokens[spans(start[:-1] + n_head, length)] = self.tokens
+        return replace(self, head=self.head[:0], tokens=tokens, start=start)
 
     def __repr__(self) -> str:
         own = f"{len(self)} prompts, head {len(self.head)} + {len(self.tokens)} tokens"

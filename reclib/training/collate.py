@@ -41,8 +41,8 @@ class WindowCollator:
     def batch(self, prompts: PromptTokens, target_idx: np.ndarray) -> dict[str, Any]:
         """Batch of all the prompts, each with its target (B,).
 
-        Returns "model_inputs", the keyword arguments of `CausalLM.forward`, and "targets", a `TargetBatch`
-        whose positions are in the order of the hidden states.
+        Returns "model_inputs", the keyword arguments of `CausalLM.forward`, "targets", a `TargetBatch` whose
+        positions are in the order of the hidden states, and "target_idx", (B,) int64.
         """
         first = self.item_tokens.start[target_idx]
         length = self.item_tokens.start[np.asarray(target_idx) + 1] - first
@@ -70,7 +70,12 @@ class WindowCollator:
             n_samples=len(length),
             n_tokens=len(token),
         )
-        return send_to_device({"model_inputs": model_inputs, "targets": targets}, self.device)
+        batch = {
+            "model_inputs": model_inputs,
+            "targets": targets,
+            "target_idx": _tensor(np.asarray(target_idx)),
+        }
+        return send_to_device(batch, self.device)
 
     def valid_tokens(self, nodes: np.ndarray, target: np.ndarray) -> ValidTokens:
         """Valid tokens after trie nodes (P,), and where among them each target token (P,) is."""

@@ -16,7 +16,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from transformers.utils import is_in_notebook
 
 from reclib import paths
-from reclib.config import TuneConfig
+from reclib.config import SharpnessConfig, TuneConfig
 from reclib.data.dataset import Dataset, Windows
 from reclib.models.causal_lm import CausalLM, load_adapter
 from reclib.schema import InputError
@@ -34,7 +34,9 @@ from reclib.training.checkpoints import (
 )
 from reclib.training.collate import WindowCollator
 from reclib.training.likelihood import catalogue_log_likelihood
+from reclib.training.lm_examples import lm_examples
 from reclib.training.objectives import Objective, make_objective
+from reclib.training.optim import Sharpness
 from reclib.training.progress import Progress, ProgressLines, trace_table
 from reclib.training.selection import BestEpoch
 
@@ -50,16 +52,25 @@ class LMTrainer(Trainer):
     Batches are those of `WindowCollator`. The loss of an optimisation step is normalised by the count of
     the whole step, over micro-batches and processes, so it does not depend on how the step was cut up.
     Checkpoints hold the LoRA weights and the objective's state; the Trainer adds the optimiser's.
+    With `sharpness` each micro-batch's gradient is that of its step.
     """
 
     def __init__(
-        self, model: CausalLM, args: TrainingArguments, *, objective: Objective, **others: Any
+        self,
+        model: CausalLM,
+        args: TrainingArguments,
+        *,
+        objective: Objective,
+        sharpness: Sharpness | None = None,
+        **others: Any,
     ) -> None:
         super().__init__(model, args, **others)
         # Tells the Trainer that compute_loss divides by `num_items_in_batch` itself.
         self.model_accepts_loss_kwargs = True
         self.lm = model
         self.objective: Objective = objective
+        self.sharpness = sharpness
+        self.sharpness_numbers: dict[str, torch.Tensor] = {}  # the latest of each since the last entry
         self.progress = Progress()
         self.add_callback(_StepEnd(self))
         if args.disable_tqdm:
@@ -93,13 +104,44 @@ class LMTrainer(Trainer):
         loss = output.total * self.accelerator.num_processes  # gradients are averaged over processes
         return (loss, output) if return_outputs else loss
 
+    def training_step(
+        self, model: nn.Module, inputs: Mapping[str, Any], num_items_in_batch: Any = None
+    ) -> torch.Tensor:
+        """Add one micro-batch's gradient, perturbed by itself where `sharpness` is set (m-SAM)."""
+        if self.sharpness is None:
+            return super().training_step(model, dict(inputs), num_items_in_batch)
+        model.train()
+        inputs = self._prepare_inputs(inputs)
+        n_tokens, weight = len(inputs["model_inputs"]["input_ids"]), inputs["targets"].n_tokens
+        examples = lm_examples(
+            self.lm,
+            self.objective,
+            inputs,
+            normaliser=num_items_in_batch,
+            autocast=self.compute_loss_context_manager,
+            on_first=lambda parts: self.progress.add(parts, weight=weight, n_tokens=n_tokens),
+        )
+        trained = [weight for weight in self.lm.parameters() if weight.requires_grad]
+        step = self.state.global_step
+        loss, numbers = self.sharpness.backward(
+            examples, trained, step=step, where=f"epoch {int(self.state.epoch or 0)}, step {step}"
+        )
+        self.sharpness_numbers.update(numbers)
+        if self.accelerator.num_processes > 1 and self.accelerator.sync_gradients:
+            for each in trained:  # the passes go past the wrapper that would average over processes
+                torch.distributed.all_reduce(each.grad)
+        return loss * self.accelerator.num_processes
+
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add what was gathered since the last entry; raises InputError once the loss is not finite."""
         if not np.isfinite(logs.get("loss", 0.0)):
             raise InputError(
                 f"the loss is {logs['loss']} at step {self.state.global_step}: lower learning_rate"
             )
-        super().log({**logs, **self.progress.entry()} if "loss" in logs else logs, start_time)
+        if "loss" in logs:
+            logs = {**logs, **self.progress.entry()}
+            self.sharpness_numbers.clear()
+        super().log(logs, start_time)
 
     def _prepare_inputs(self, inputs: Any) -> Any:
         return send_to_device(inputs, self.args.device)  # the Trainer's own does not know named tuples
@@ -131,7 +173,8 @@ class _StepEnd(TrainerCallback):
         self.trainer.progress.start_step()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.trainer.progress.end_step(self.trainer.objective.step())
+        numbers = {name: float(value) for name, value in self.trainer.sharpness_numbers.items()}
+        self.trainer.progress.end_step({**self.trainer.objective.step(), **numbers})
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if state.is_world_process_zero:
@@ -149,12 +192,16 @@ def fine_tune(
     workdir: Path,
     callbacks: Sequence[TrainerCallback] = (),
     monitor: bool = False,
+    sharpness: SharpnessConfig | None = None,
+    prior: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """Fine-tune the LM's adapter, in place, on training windows drawn by `seed`.
 
     AdamW, linear warm-up and decay, as the Trainer has them. With more than one epoch the best by
     validation is kept. A run that was killed goes on from its last checkpoint in `workdir` and ends with
     the same weights. With `monitor` the log has lml, lml_valid and lml_item of the training batches too.
+    With `sharpness` each step is that of `training.optim`, its items weighed by how many of the training
+    windows they are the target of, and by `prior` (N+1,) under weight "prior".
 
     Writes `workdir/adapter.safetensors`. Returns "trace", a table (step, name, value) of what was logged,
     and "objective", the objective's last state. Source: [MSL] §5.1.3.
@@ -163,6 +210,8 @@ def fine_tune(
     collator = WindowCollator(trie, item_tokens, needs_forced=objective.needs_forced)
     windows = _sample(dataset.train, config.n_windows, seed=seed, name="training windows")
     prompts = _prompts(lm, dataset, windows, config)
+    if sharpness is not None and sharpness.step == "exact":
+        prompts = prompts.without_head()
     callbacks = list(callbacks)
     if config.epochs > 1:
         held_out = _sample(dataset.valid, VALIDATION_WINDOWS, seed=0, name="validation windows")
@@ -172,18 +221,24 @@ def fine_tune(
         lm,
         training_arguments(config, seed=seed, folder=workdir / "checkpoints", device=lm.device),
         objective=objective,
+        sharpness=None if sharpness is None else _sharpness(sharpness, dataset, windows, prior, lm.device),
         train_dataset=range(len(windows)),
         data_collator=lambda rows: collator.batch(prompts.take(np.array(rows)), windows.target_idx[rows]),
         callbacks=callbacks,
     )
+    _train(trainer, workdir, keeps_best=config.epochs > 1)
+    return {"trace": trace_table(trainer.state.log_history), "objective": objective.state_dict()}
+
+
+def _train(trainer: LMTrainer, workdir: Path, *, keeps_best: bool) -> None:
+    """Train from the last checkpoint on, and write the adapter."""
     checkpoint = latest_checkpoint(workdir / "checkpoints")
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    if config.epochs > 1:
+    if keeps_best:
         trainer.accelerator.wait_for_everyone()
-        load_adapter(lm, workdir / BEST_FILE)
+        load_adapter(trainer.lm, workdir / BEST_FILE)
     if trainer.is_world_process_zero():
-        save_adapter(lm, workdir / ADAPTER_FILE)
-    return {"trace": trace_table(trainer.state.log_history), "objective": objective.state_dict()}
+        save_adapter(trainer.lm, workdir / ADAPTER_FILE)
 
 
 def training_arguments(
@@ -231,6 +286,17 @@ def _sample(windows: Windows, n_windows: int, *, seed: int, name: str) -> Window
         return windows
     chosen = numpy_generator(seed, name).choice(len(windows), n_windows, replace=False)
     return windows.take(np.sort(chosen))
+
+
+def _sharpness(
+    config: SharpnessConfig,
+    dataset: Dataset,
+    windows: Windows,
+    prior: np.ndarray | None,
+    device: torch.device,
+) -> Sharpness:
+    counts = np.bincount(windows.target_idx, minlength=dataset.n_items + 1)
+    return Sharpness(config, counts, prior=prior, device=device)
 
 
 def _prompts(lm: CausalLM, dataset: Dataset, windows: Windows, config: TuneConfig) -> PromptTokens:

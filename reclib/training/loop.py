@@ -15,15 +15,16 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from reclib.config import SequenceTrainConfig
+from reclib.config import SequenceTrainConfig, SharpnessConfig
 from reclib.data.dataset import Windows
 from reclib.models.products import float32_products
 from reclib.models.sequence_model import SequenceModel
 from reclib.schema import InputError
 from reclib.seeding import derived_seed, torch_generator
 from reclib.training.epoch_lines import EpochLines
+from reclib.training.optim import Sharpness
 from reclib.training.parameter_groups import decay_groups
-from reclib.training.sequence_batches import Batch, WindowBatches
+from reclib.training.sequence_batches import Batch, WindowBatches, predicted_counts
 from reclib.training.sequence_checkpoints import (
     Weights,
     copy_weights,
@@ -34,6 +35,7 @@ from reclib.training.sequence_checkpoints import (
     trained_weights,
 )
 from reclib.training.sequence_objectives import Context, Objective, SequenceObjective, Term
+from reclib.training.sequence_sharpness import SharpObjective
 
 SECONDS_BETWEEN_CHECKPOINTS = 20.0
 
@@ -83,6 +85,8 @@ def fit(
     extra_terms: Sequence[Term] = (),
     transform: Transform | None = None,
     stage: str = "main",
+    sharpness: SharpnessConfig | None = None,
+    prior: np.ndarray | None = None,
 ) -> Fitted:
     """Train a model, in place, with Adam until validation has not risen for `patience` validations.
 
@@ -90,15 +94,24 @@ def fit(
     validate: larger is better; None trains all epochs and keeps the last; extra_terms: added to the loss
     transform: rewrites each batch before all terms; stage: name of the checkpoint, so that several
     trainings of one method share `workdir`
+    sharpness: the objective's gradient is that of its step (`training.optim`), while extra terms are taken at
+    θ; its items are weighed by how often an epoch predicts them, and by `prior` (N+1,) under weight "prior"
 
     A training that was killed goes on from `workdir/<stage>.safetensors` and ends as a straight run does;
     one that ended is not repeated. Frozen parameters, and buffers that are not persistent, are not written.
     Draws come from generators of the seed, the stage and the epoch; global state is left as it was.
     Raises InputError for a loss that is not finite, naming epoch and step, for a checkpoint of another
-    training, and for items outside the catalogue.
+    training, for items outside the catalogue, and for `sharpness` of another kind of objective.
     """
-    training = _Training(model, windows, config, seed=seed, stage=stage, workdir=workdir)
-    terms = [objective or SequenceObjective(config, n_items=model.n_items, counts=counts), *extra_terms]
+    objective = objective or SequenceObjective(config, n_items=model.n_items, counts=counts)
+    step = None
+    if sharpness is not None:
+        predicted = predicted_counts(windows, model.n_items, config.positions)
+        step = Sharpness(sharpness, predicted, prior=prior, device=model.device)
+        objective = SharpObjective(objective, step, stage=stage)
+    identity = _identity(model, windows, config, step, seed, stage)
+    training = _Training(model, windows, config, seed=seed, stage=stage, workdir=workdir, identity=identity)
+    terms = [objective, *extra_terms]
     lines = EpochLines(stage, n_epochs=config.epochs, done=training.progress.epoch)
     while not training.progress.is_done:
         numbers = training.epoch(terms, transform)
@@ -121,6 +134,7 @@ class _Training:
         seed: int,
         stage: str,
         workdir: Path,
+        identity: str,
     ) -> None:
         self.model, self.config, self.seed, self.stage = model, config, seed, stage
         self.path = workdir / f"{stage}.safetensors"
@@ -137,7 +151,7 @@ class _Training:
             weight_decay=config.weight_decay,
             fused=True,
         )
-        self.progress = _Progress(identity=_identity(model, windows, config, seed, stage))
+        self.progress = _Progress(identity=identity)
         self.rows: list[tuple[int, str, float]] = []
         self.best: Weights = {}
         self._started = self._saved = time.perf_counter()
@@ -179,14 +193,15 @@ class _Training:
     def _step(
         self, terms: Sequence[Term], batch: Batch, context: Context, parts: dict[str, list[Tensor]]
     ) -> Tensor:
+        self.optimiser.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.model.device)
         for term in terms:
             loss, named = term(self.model, batch, context)
             total = total + loss
             for name, value in named.items():
                 parts.setdefault(name, []).append(value.detach())
-        self.optimiser.zero_grad(set_to_none=True)
-        total.backward()
+        if total.requires_grad:  # not the loss of a `SharpObjective`
+            total.backward()
         self.optimiser.step()
         return total.detach()
 
@@ -243,9 +258,17 @@ class _Training:
 
 
 def _identity(
-    model: SequenceModel, windows: Windows, config: SequenceTrainConfig, seed: int, stage: str
+    model: SequenceModel,
+    windows: Windows,
+    config: SequenceTrainConfig,
+    sharpness: Sharpness | None,
+    seed: int,
+    stage: str,
 ) -> str:
     """A hash of what a checkpoint must have in common with the training that goes on from it."""
     shapes = {name: list(weight.shape) for name, weight in trained_weights(model).items()}
-    text = json.dumps([windows.fingerprint, asdict(config), seed, stage, shapes], sort_keys=True)
+    parts: list[object] = [windows.fingerprint, asdict(config), seed, stage, shapes]
+    if sharpness is not None:
+        parts += [asdict(sharpness.config), sharpness.weights.tolist()]
+    text = json.dumps(parts, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from reclib.config import ObjectiveConfig
 from reclib.kernels.masked_softmax import language_modelling_loss, masked_softmax_loss, valid_logits
-from reclib.kernels.reduction import REDUCTIONS, denominator, reduce_positions
+from reclib.kernels.reduction import REDUCTIONS, denominator, reduce_positions, sum_by_sample
 from reclib.schema import InputError
 from reclib.training.adaptive import SCOPES, AdaptiveTemperature
 from reclib.training.targets import TargetBatch, loss_parts
@@ -86,11 +86,7 @@ class Objective:
         hidden: (P_all, D), at the positions that predict `batch.target`; output_embedding: (Z, D).
         Raises InputError where forced positions are needed and left out.
         """
-        if (self.needs_forced or details) and len(batch.target) != batch.n_tokens:
-            raise InputError(
-                f"objective {self.config.name!r} needs all {batch.n_tokens} target positions and got "
-                f"{len(batch.target)}: collate with forced positions, as `needs_forced` says"
-            )
+        self._check_positions(batch, all_needed=self.needs_forced or details)
         losses = self._losses(hidden, output_embedding, batch)
         total = reduce_positions(losses, normaliser=self.count(batch) if normaliser is None else normaliser)
         output = ObjectiveOutput(total)
@@ -101,12 +97,41 @@ class Objective:
             output.details = by_position if details else {}
         return output
 
-    def _losses(self, hidden: Tensor, output_embedding: Tensor, batch: TargetBatch) -> Tensor:
+    def by_sample(
+        self,
+        hidden: Tensor,
+        output_embedding: Tensor,
+        batch: TargetBatch,
+        *,
+        normaliser: float | None = None,
+        gather: bool = True,
+    ) -> Tensor:
+        """What each sample adds to the total of a call, (n_samples,) with graph.
+
+        gather: whether the moments for the temperature are taken up: once for each micro-batch, not again
+        when it passes at perturbed weights. Arguments and errors are otherwise those of a call.
+        """
+        self._check_positions(batch, all_needed=self.needs_forced)
+        losses = self._losses(hidden, output_embedding, batch, gather=gather)
+        sample = batch.sample if self.config.name == "lml" else batch.sample.index_select(0, batch.counted)
+        count = self.count(batch) if normaliser is None else normaliser
+        return sum_by_sample(losses, sample, n_samples=batch.n_samples) / (count or 1.0)
+
+    def _check_positions(self, batch: TargetBatch, *, all_needed: bool) -> None:
+        if all_needed and len(batch.target) != batch.n_tokens:
+            raise InputError(
+                f"objective {self.config.name!r} needs all {batch.n_tokens} target positions and got "
+                f"{len(batch.target)}: collate with forced positions, as `needs_forced` says"
+            )
+
+    def _losses(
+        self, hidden: Tensor, output_embedding: Tensor, batch: TargetBatch, *, gather: bool = True
+    ) -> Tensor:
         tau = self.temperature
         if self.config.name == "lml":
             return language_modelling_loss(hidden, output_embedding, batch.target, temperature=tau)
         logits = valid_logits(hidden.index_select(0, batch.counted), output_embedding, batch.valid)
-        if self.adaptive is not None and torch.is_grad_enabled():
+        if self.adaptive is not None and gather and torch.is_grad_enabled():
             self.adaptive.gather(logits, batch)
         alpha = self.vocabulary_size / batch.valid.n_valid if self.config.alpha else None
         return masked_softmax_loss(logits, batch.valid, temperature=tau, alpha=alpha)

@@ -46,8 +46,7 @@ class WindowBatches:
     ) -> None:
         _check(windows, n_items)
         lengths = (windows.history != PAD_IDX).sum(axis=1)
-        rows = _last_of_users(windows.user_id) if positions == "all" else np.arange(len(windows))
-        rows = rows[lengths[rows] > 0]
+        rows = _trained_rows(windows, positions)
         if not len(rows):
             raise InputError("no training window has an item in its history: there is nothing to learn from")
         self.batch_size = batch_size
@@ -83,6 +82,26 @@ class WindowBatches:
             chosen = chosen.to(self._row.device)
             history = self._history[chosen, -longest:].long()
             yield Batch(history, self._target[chosen], self._row[chosen]), weight
+
+
+def predicted_counts(windows: Windows, n_items: int, positions: Literal["all", "last"]) -> np.ndarray:
+    """How often an epoch predicts each item, (N+1,): as a target, and under "all" after another item.
+
+    A cloze hides a share of the items instead, each as likely as another: near enough to weigh items by.
+    """
+    _check(windows, n_items)
+    rows = _trained_rows(windows, positions)
+    counts = np.bincount(windows.target_idx[rows], minlength=n_items + 1)
+    if positions == "all":
+        history = windows.history[rows]
+        counts += np.bincount(history[:, 1:][history[:, :-1] != PAD_IDX], minlength=n_items + 1)
+    return counts
+
+
+def _trained_rows(windows: Windows, positions: str) -> np.ndarray:
+    """The windows that are trained on: those with a history, and only each user's last under "all"."""
+    rows = _last_of_users(windows.user_id) if positions == "all" else np.arange(len(windows))
+    return rows[(windows.history[rows] != PAD_IDX).any(axis=1)]
 
 
 def _last_of_users(user_id: np.ndarray) -> np.ndarray:

@@ -15,9 +15,11 @@ from reclib.kernels.sequence_losses import (
     catalogue_cross_entropy,
     gbce_loss,
     sampled_softmax_loss,
+    weighted_catalogue_cross_entropy,
 )
 from reclib.models.sequence_model import SequenceModel
 from reclib.schema import PAD_IDX
+from reclib.training.examples import Examples, Weighed, weigh
 from reclib.training.negatives import shared_items, unseen_items
 from reclib.training.sequence_batches import Batch
 
@@ -114,14 +116,40 @@ class SequenceObjective:
         predicted = predicted_positions(model, batch, self.config.positions, context.generator)
         if not len(predicted.target):
             total = predicted.states.sum() * 0
-        elif self.config.loss == "cross_entropy":
-            total = catalogue_cross_entropy(predicted.states, model.item_matrix(), predicted.target).mean()
-        elif self.config.loss == "sampled_softmax":
-            total = self._sampled_softmax(model, predicted, context.generator).mean()
         else:
-            total = self._binary(model, batch, predicted, context.generator).mean()
+            total = self._losses(model, batch, predicted, context.generator).mean()
         total = total * context.weight
         return total, {self.config.loss: total.detach()}
+
+    def examples(self, model: SequenceModel, batch: Batch, context: Context) -> Examples:
+        """The predicted positions as examples, whose losses add up to the total of a call."""
+        return Examples(
+            lambda tables, _: self._weighed(model, batch, context, tables),
+            device=model.device,
+            generators=(context.generator,),
+        )
+
+    def _weighed(
+        self, model: SequenceModel, batch: Batch, context: Context, tables: Tensor | None
+    ) -> Weighed:
+        predicted = predicted_positions(model, batch, self.config.positions, context.generator)
+        states, target, _ = predicted
+        share = context.weight / max(1, len(target))
+        if tables is not None and self.config.loss == "cross_entropy":
+            weights = share * tables[:, target]
+            totals, losses = weighted_catalogue_cross_entropy(states, model.item_matrix(), target, weights)
+            return Weighed(totals, share * losses, target)
+        return weigh(share * self._losses(model, batch, predicted, context.generator), target, tables)
+
+    def _losses(
+        self, model: SequenceModel, batch: Batch, predicted: Predicted, generator: torch.Generator
+    ) -> Tensor:
+        """Losses of the predicted positions, (P,)."""
+        if self.config.loss == "cross_entropy":
+            return catalogue_cross_entropy(predicted.states, model.item_matrix(), predicted.target)
+        if self.config.loss == "sampled_softmax":
+            return self._sampled_softmax(model, predicted, generator)
+        return self._binary(model, batch, predicted, generator)
 
     def _binary(
         self, model: SequenceModel, batch: Batch, predicted: Predicted, generator: torch.Generator

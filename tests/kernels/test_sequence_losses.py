@@ -11,6 +11,7 @@ from reclib.kernels.sequence_losses import (
     catalogue_cross_entropy,
     gbce_loss,
     sampled_softmax_loss,
+    weighted_catalogue_cross_entropy,
 )
 from tests import reference
 
@@ -107,6 +108,36 @@ def test_cross_entropy_passes_gradcheck() -> None:
     states, items = draw(4, 3).requires_grad_(), draw(6, 3, seed=1).requires_grad_()
     target = torch.tensor([1, 5, 2, 2])
     assert torch.autograd.gradcheck(lambda s, i: catalogue_cross_entropy(s, i, target), (states, items))
+
+
+def test_weighted_sums_of_cross_entropy_and_their_gradients_are_the_loop_s() -> None:
+    target = torch.tensor([1, 11, 5, 5, 2, 3, 9, 1])
+    weights = draw(3, 8, seed=2)
+    weights[1] = 0  # a weighting of nothing
+    for chosen in ([0], [2], [1], [0, 2]):
+        found, expected = (
+            (draw(8, 4).requires_grad_(), draw(12, 4, seed=1).requires_grad_()) for _ in range(2)
+        )
+        totals, losses = weighted_catalogue_cross_entropy(*found, target, weights, rows_at_once=3)
+        reference_losses = reference.catalogue_cross_entropies(*expected, target)
+        assert torch.allclose(losses, reference_losses)
+        assert not losses.requires_grad
+        assert torch.allclose(totals, weights @ reference_losses)
+        totals[chosen].sum().backward()
+        (weights[chosen] @ reference_losses).sum().backward()
+        for ours, theirs in zip(found, expected, strict=True):
+            assert torch.allclose(ours.grad, theirs.grad)
+
+
+def test_two_weighted_sums_can_be_followed_one_after_the_other() -> None:
+    states, items = draw(8, 4).requires_grad_(), draw(12, 4, seed=1).requires_grad_()
+    target = torch.arange(1, 9)
+    totals, _ = weighted_catalogue_cross_entropy(states, items, target, draw(2, 8, seed=2))
+    first = torch.autograd.grad(totals[0], (states, items), retain_graph=True)
+    second = torch.autograd.grad(totals[1], (states, items))
+    assert not torch.allclose(first[0], second[0])
+    with torch.no_grad():
+        assert not weighted_catalogue_cross_entropy(states, items, target, draw(2, 8))[0].requires_grad
 
 
 def test_cross_entropy_of_far_scores_is_finite() -> None:

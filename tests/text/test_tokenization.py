@@ -194,6 +194,14 @@ def test_whole_strings_lose_their_oldest_items_too(blank_marking: PreTrainedToke
         tokenize_prompts(windows([[7]]), TITLES, "movies", blank_marking, max_tokens=30)
 
 
+def test_a_head_can_be_given_to_each_prompt(tokenizer: PreTrainedTokenizerFast) -> None:
+    prompts = tokenize_prompts(windows(HISTORIES), TITLES, "movies", tokenizer, max_tokens=10_000)
+    alone = prompts.without_head()
+    assert len(prompts.head) > 0 == len(alone.head)
+    assert listed(alone) == listed(prompts)
+    assert listed(alone.take(np.array([3, 0]))) == listed(prompts.take(np.array([3, 0])))
+
+
 def test_some_prompts(tokenizer: PreTrainedTokenizerFast) -> None:
     prompts = tokenize_prompts(windows(HISTORIES), TITLES, "movies", tokenizer, max_tokens=10_000)
     taken = prompts.take(np.array([4, 0, 4]))

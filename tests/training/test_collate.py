@@ -108,3 +108,10 @@ def test_a_device_is_named_once() -> None:
     batch = collator.batch(toy().prompts(windows), windows.target_idx)
     assert batch["targets"].valid.column.device.type == "meta"
     assert batch["model_inputs"]["packing"].padded.device.type == "meta"
+
+
+def test_a_batch_names_the_item_of_each_sample() -> None:
+    windows = toy().dataset.train.take(np.array(ROWS))
+    collator = WindowCollator(toy().trie, toy().items, needs_forced=False)
+    batch = collator.batch(toy().prompts(windows), windows.target_idx)
+    assert batch["target_idx"].tolist() == windows.target_idx.tolist()
