@@ -24,7 +24,7 @@ from reclib.analysis.sequence import drop_checkpoints
 from reclib.analysis.workbench import DATA_SEED
 from reclib.artifacts import Artifact
 from reclib.config import BackboneConfig, DataConfig, SequenceTrainConfig
-from reclib.data.dataset import Dataset, Windows
+from reclib.data.dataset import Dataset, Windows, joined
 from reclib.data.popularity import count_interactions
 from reclib.evaluation.full_ranking import rank_windows, validation_ndcg
 from reclib.schema import RANK, TARGET_IDX
@@ -87,7 +87,7 @@ class TraditionalBench:
         """Table "windows": rank of each test target, seen items kept, and without them; and "trace"."""
         chosen = self.tuned(config)["chosen"]
         learning_rate, dropout, weight_decay = (chosen[name] for name in TRIED[:3])
-        changed = _with_setting(config, (learning_rate, dropout, weight_decay))
+        changed = with_setting(config, (learning_rate, dropout, weight_decay))
         whole = RefitConfig(
             data=config.data,
             backbone=changed.backbone,
@@ -149,16 +149,15 @@ def _tried(
 ) -> tuple[float, ...]:
     """A row of `TRIED`."""
     workdir.mkdir(exist_ok=True)
-    whole = _with_setting(config, setting)
+    whole = with_setting(config, setting)
     fitted = bench.fit(whole, bench.dataset, is_validated=True, seed=seed, workdir=workdir)
     drop_checkpoints(workdir)
     best = fitted.trace[fitted.trace["name"] == "validation"]["value"].max()
     return (*setting, float(best), fitted.best_epoch + 1, fitted.seconds)
 
 
-def _with_setting(
-    config: TuneTraditionalConfig, setting: tuple[float, float, float]
-) -> TuneTraditionalConfig:
+def with_setting(config: TuneTraditionalConfig, setting: tuple[float, float, float]) -> TuneTraditionalConfig:
+    """The configuration with one (learning_rate, dropout, weight_decay) of its settings."""
     learning_rate, dropout, weight_decay = setting
     return replace(
         config,
@@ -171,20 +170,19 @@ def train_step(config: RefitConfig, *, seed: int, workdir: Path, bench: Traditio
     """Train on training and validation windows for the chosen number of epochs; rank the test windows."""
     whole = bench.whole
     fitted = bench.fit(config, whole, is_validated=False, seed=seed, workdir=workdir)
-    rank = partial(rank_windows, fitted.model, whole.test, cutoff=CUTOFF, device=bench.device)
-    ranks = {RANK: rank(seen="kept"), "rank_without_seen": rank(seen="removed")}
+    windows = tested_windows(fitted, whole.test, device=bench.device)
     drop_checkpoints(workdir)
-    windows = pd.DataFrame({"window": np.arange(len(whole.test)), TARGET_IDX: whole.test.target_idx, **ranks})
     return {"windows": windows, "trace": fitted.trace}
+
+
+def tested_windows(fitted: Fitted, test: Windows, *, device: str) -> pd.DataFrame:
+    """Ranks of test targets: window, target_idx, rank, and rank_without_seen, where seen items are out."""
+    rank = partial(rank_windows, fitted.model, test, cutoff=CUTOFF, device=device)
+    ranks = {RANK: rank(seen="kept"), "rank_without_seen": rank(seen="removed")}
+    return pd.DataFrame({"window": np.arange(len(test)), TARGET_IDX: test.target_idx, **ranks})
 
 
 def with_validation(dataset: Dataset) -> Dataset:
     """The same data set, its validation windows at the end of the training part."""
-    first, second = dataset.train, dataset.valid
-    both = Windows(
-        np.concatenate([first.user_id, second.user_id]),
-        np.concatenate([first.history, second.history]),
-        np.concatenate([first.target_idx, second.target_idx]),
-        np.concatenate([first.timestamp, second.timestamp]),
-    )
+    both = joined(dataset.train, dataset.valid)
     return replace(dataset, train=both, counts=count_interactions(both, dataset.n_items))

@@ -56,6 +56,16 @@ class Windows:
         return _digest([_content(array) for array in arrays])
 
 
+def joined(first: Windows, second: Windows) -> Windows:
+    """The windows of one part, then those of another."""
+    return Windows(
+        np.concatenate([first.user_id, second.user_id]),
+        np.concatenate([first.history, second.history]),
+        np.concatenate([first.target_idx, second.target_idx]),
+        np.concatenate([first.timestamp, second.timestamp]),
+    )
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """A catalogue and its windows.

@@ -114,6 +114,12 @@ class SequenceObjective:
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Total and {loss name: total}."""
         predicted = predicted_positions(model, batch, self.config.positions, context.generator)
+        return self.of_predicted(model, batch, predicted, context)
+
+    def of_predicted(
+        self, model: SequenceModel, batch: Batch, predicted: Predicted, context: Context
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The same for positions whose states are at hand, as where a further loss reads them too."""
         if not len(predicted.target):
             total = predicted.states.sum() * 0
         else:

@@ -13,10 +13,22 @@ from typing import TYPE_CHECKING, Any
 from reclib.config import BackboneConfig, SequenceTrainConfig
 from reclib.data.dataset import Dataset
 from reclib.training.loop import Fitted, Validate
-from reclib.training.methods import base, cities, faerec, llm_esr, llminit, loam, melt, rlmrec
+from reclib.training.methods import (
+    base,
+    cities,
+    dllm2rec,
+    dros,
+    faerec,
+    llm_esr,
+    llminit,
+    loam,
+    melt,
+    rlmrec,
+)
 
 if TYPE_CHECKING:
     from reclib.text.embeddings import TextEmbeddings
+    from reclib.training.teacher import Teacher
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +37,7 @@ class MethodSetup:
 
     text: embeddings of the catalogue's texts, None where no method reads them
     validate: of a model, larger is better; it reads the validation part only; None trains all epochs
+    teacher: a language model's lists of the training windows, None where no method reads them
     """
 
     dataset: Dataset
@@ -33,6 +46,7 @@ class MethodSetup:
     train: SequenceTrainConfig
     validate: Validate | None
     device: str = "cpu"
+    teacher: Teacher | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +61,7 @@ class Method:
     options: Callable[..., Any]
     grid: tuple[Any, ...]
     reads_text: bool = False
+    reads_teacher: bool = False
 
 
 METHODS: dict[str, Method] = {
@@ -65,4 +80,8 @@ METHODS: dict[str, Method] = {
     ),
     "llm_esr": Method(train=llm_esr.train, options=llm_esr.LLMESROptions, grid=llm_esr.GRID, reads_text=True),
     "faerec": Method(train=faerec.train, options=faerec.FAERecOptions, grid=faerec.GRID, reads_text=True),
+    "dros": Method(train=dros.train, options=dros.DROSOptions, grid=dros.GRID),
+    "dllm2rec": Method(
+        train=dllm2rec.train, options=dllm2rec.DLLM2RecOptions, grid=dllm2rec.GRID, reads_teacher=True
+    ),
 }

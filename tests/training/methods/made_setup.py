@@ -75,4 +75,5 @@ def setup(*, backbone: str = "gru4rec", **train: object) -> Any:
         train=train_config(**train),
         validate=validation_ndcg(data, k=10),
         device=torch.device("cpu"),
+        teacher=None,
     )
