@@ -147,9 +147,8 @@ class Run:
 
     @property
     def label(self) -> str:
-        """What results are called: the profile's name, or "custom" where one but smoke was changed."""
-        is_custom = self.overrides and self.profile.name != "smoke"
-        return notebook_files.CUSTOM if is_custom else self.profile.name
+        """What results are called, see `notebook_files.label`."""
+        return notebook_files.label(self.profile.name, self.overrides)
 
     def provenance(self) -> dict[str, Any]:
         """Where the numbers come from: this notebook, its settings, the steps used, and this machine."""

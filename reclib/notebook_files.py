@@ -59,6 +59,11 @@ def discover(folder: Path | None = None) -> list[NotebookFile]:
     return found
 
 
+def label(profile: str, overrides: Mapping[str, Any] | None) -> str:
+    """What results are called: the profile's name, or "custom" where one but smoke was changed."""
+    return CUSTOM if overrides and profile != "smoke" else profile
+
+
 def runs_dir(profile: str) -> Path:
     """Folder of what runs of a profile leave: executed copies, and the records that `status` shows."""
     return paths.cache_dir() / "runs" / profile

@@ -116,6 +116,14 @@ def test_an_executed_copy_is_kept_and_the_source_left_alone(tmp_path: Path, cach
     assert said.splitlines()[-1] == "1 passed, 0 failed"
 
 
+def test_a_changed_profile_leaves_the_copies_of_the_profile_alone(tmp_path: Path, cache: Path) -> None:
+    notebook = write(tmp_path, "01_a", PARAMETERS, "print(profile)")
+    stream = io.StringIO()
+    outcomes = runner.run([notebook], "default", {"tune.epochs": 2}, stream=stream)
+    assert outcomes[0].copy == cache / "runs" / "custom" / "01_a.ipynb"
+    assert "profile default, changed: custom" in stream.getvalue()
+
+
 def test_the_kernel_is_this_interpreter_in_the_root_of_the_project(tmp_path: Path, cache: Path) -> None:
     cell = "import sys, reclib, os\nprint(sys.prefix, os.environ['RECLIB_RUN_STARTED'] > '1', os.getcwd())"
     notebook = write(tmp_path, "01_a", PARAMETERS, cell)
