@@ -135,3 +135,12 @@ def rank_of(scores: list[float], target: int, left_out: set[int]) -> int:
         if item != target and item not in left_out and scores[item] >= scores[target]
     ]
     return 1 + len(better)
+
+
+def softmax_dpo_losses(positive: Tensor, negative: Tensor, *, beta: float) -> Tensor:
+    """−log of the target's share in the softmax of β times the log-ratios, sample by sample."""
+    losses = []
+    for own, others in zip(positive, negative, strict=True):
+        worths = [torch.exp(beta * ratio) for ratio in (own, *others)]
+        losses.append(-torch.log(worths[0] / sum(worths[1:], start=worths[0])))
+    return torch.stack(losses)

@@ -317,3 +317,12 @@ def test_importing_the_package_and_its_settings_loads_no_library() -> None:
     root = Path(config.__file__).parent.parent
     said = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert said.stdout == "1\n\n"
+
+
+def test_preference_defaults_are_those_of_the_released_script() -> None:
+    preference = config.PreferenceConfig()
+    assert (preference.beta, preference.n_negatives) == (1.0, 3)
+    with pytest.raises(InputError, match="preference.beta"):
+        config.PreferenceConfig(beta=0.0)
+    with pytest.raises(InputError, match="user, window"):
+        config.PreferenceConfig(unseen_by="target")  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 from reclib.config.canonical import canonical_json, config_hash, override
 from reclib.config.data import DataConfig, SyntheticConfig
 from reclib.config.lm import DecodingConfig, EvaluationConfig, LMConfig, ObjectiveConfig, TuneConfig
+from reclib.config.preference import PreferenceConfig
 from reclib.config.profiles import DEFAULT, PAPER, PROFILES, SMOKE, Profile, profile
 from reclib.config.sequence import BackboneConfig, SequenceConfig, SequenceTrainConfig, TextConfig
 from reclib.config.sharpness import SHARPNESS_FAMILY, SharpnessConfig
@@ -20,6 +21,7 @@ __all__ = [
     "EvaluationConfig",
     "LMConfig",
     "ObjectiveConfig",
+    "PreferenceConfig",
     "Profile",
     "SequenceConfig",
     "SequenceTrainConfig",

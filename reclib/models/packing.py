@@ -1,7 +1,8 @@
 """Sequences that share a head, laid end to end: every token is computed once, and none is padding.
 
-The tokens of a batch are one row: the head, then each sequence's own tokens. Everything but attention
-acts on single tokens, so only attention needs to know the sequences; it is here, registered with
+The tokens of a batch are one row: the head, then each sequence's own tokens. A sequence may branch: then its
+own tokens are a trunk and its continuations one after another, none of which sees another. Everything but
+attention acts on single tokens, so only attention needs to know the sequences; it is here, registered with
 transformers under the name `PACKED_ATTENTION`.
 """
 
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import pad, scaled_dot_product_attention
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
@@ -27,40 +28,71 @@ class Packing(NamedTuple):
     padded: (B, L) int64, packed place of each own token of each sequence; what is behind a sequence's
         end points at its start and is never looked at
     packed: (sum of lengths,) int64, the inverse: place in the flattened `padded` of each own token
+    branch: (B, L) int64, 0 for the own tokens that all branches of a sequence see, a number for those of a
+        branch, which see them and their own; None where no sequence branches
     """
 
     n_head: int
     padded: Tensor
     packed: Tensor
+    branch: Tensor | None = None
 
 
-def pack(head: np.ndarray, tokens: np.ndarray, start: np.ndarray) -> tuple[dict[str, Any], np.ndarray]:
+def pack(
+    head: np.ndarray, tokens: np.ndarray, start: np.ndarray, *, branch: np.ndarray | None = None
+) -> tuple[dict[str, Any], np.ndarray]:
     """Inputs of `CausalLM.forward` but for `asked`, and the packed place of each sequence's start, (B,).
 
     head: (H,) token ids, may be empty; the own tokens of sequence b are `tokens[start[b]:start[b + 1]]`.
+    branch: as long as `tokens`, 0 for a sequence's trunk, which comes first, then 1, 2, … for its branches;
+    the first token of each branch stands right after the trunk, whatever is laid between.
     """
     n_head, length = len(head), np.diff(start)
     column = np.arange(max(1, length.max(initial=0)))
     is_own = column < length[:, None]  # (B, L)
     place = n_head + start[:-1, None] + np.where(is_own, column, 0)
+    row, depth = np.nonzero(is_own)
+    padded_branch = None
+    if branch is not None:
+        depth = _branch_depth(row, branch)
+        padded_branch = np.zeros(is_own.shape, np.int64)
+        padded_branch[is_own] = branch
     packing = Packing(
         n_head=n_head,
         padded=torch.from_numpy(np.minimum(place, n_head + len(tokens) - 1)),
         packed=torch.from_numpy(np.flatnonzero(is_own)),
+        branch=None if padded_branch is None else torch.from_numpy(padded_branch),
     )
     inputs = {
         "input_ids": torch.from_numpy(np.concatenate([head, tokens]).astype(np.int64)),
-        "position_ids": torch.from_numpy(np.concatenate([np.arange(n_head), n_head + np.nonzero(is_own)[1]])),
+        "position_ids": torch.from_numpy(np.concatenate([np.arange(n_head), n_head + depth])),
         "packing": packing,
     }
     return inputs, n_head + start[:-1]
 
 
+def _branch_depth(row: np.ndarray, branch: np.ndarray) -> np.ndarray:
+    """Own tokens before each own token that it sees: of the trunk, and of its branch."""
+    place = np.arange(len(row))
+    begins = np.ones(len(row), bool)
+    begins[1:] = (np.diff(row) != 0) | (np.diff(branch) != 0)
+    within = place - np.maximum.accumulate(np.where(begins, place, 0))
+    n_trunk = np.bincount(row[branch == 0], minlength=row[-1] + 1)
+    return within + np.where(branch == 0, 0, n_trunk[row])
+
+
 def packed_mask(packing: Packing) -> Tensor:
-    """What an own token sees of the head and of its own sequence, (1, 1, L, H + L), the same in each."""
-    length = packing.padded.shape[1]
+    """What an own token sees of the head and of its own sequence.
+
+    (1, 1, L, H + L), the same in each sequence; (B, 1, L, H + L) where they branch.
+    """
+    length, branch = packing.padded.shape[1], packing.branch
     visible = torch.ones(length, packing.n_head + length, dtype=torch.bool, device=packing.padded.device)
-    return visible.tril(packing.n_head)[None, None]
+    visible = visible.tril(packing.n_head)
+    if branch is None:
+        return visible[None, None]
+    own = (branch[:, None, :] == 0) | (branch[:, None, :] == branch[:, :, None])
+    return (visible & pad(own, (packing.n_head, 0), value=True))[:, None]
 
 
 def packed_attention(
@@ -102,7 +134,7 @@ def packed_attention(
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, **options: Any) -> Tensor:
-    """Attention under a mask (1, 1, L, M): (B, L, heads, d), (B, M, groups, d) → (B, L, heads, d).
+    """Attention under a mask (1 or B, 1, L, M): (B, L, heads, d), (B, M, groups, d) → (B, L, heads, d).
 
     The heads of a group share keys: laid end to end along the queries, they need no copies of them.
     """

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -37,6 +37,7 @@ from reclib.training.likelihood import catalogue_log_likelihood
 from reclib.training.lm_examples import lm_examples
 from reclib.training.objectives import Objective, make_objective
 from reclib.training.optim import Sharpness
+from reclib.training.preference_objective import PreferenceObjective
 from reclib.training.progress import Progress, ProgressLines, trace_table
 from reclib.training.selection import BestEpoch
 
@@ -49,8 +50,9 @@ __all__ = ["LMTrainer", "catalogue_log_likelihood", "fine_tune", "training_argum
 class LMTrainer(Trainer):
     """Trains a `CausalLM` on hidden states where an `Objective` asks for them.
 
-    Batches are those of `WindowCollator`. The loss of an optimisation step is normalised by the count of
-    the whole step, over micro-batches and processes, so it does not depend on how the step was cut up.
+    Batches are those of the objective's collator. The loss of an optimisation step is normalised by the
+    count of the whole step, over micro-batches and processes, so it does not depend on how the step was
+    cut up.
     Checkpoints hold the LoRA weights and the objective's state; the Trainer adds the optimiser's.
     With `sharpness` each micro-batch's gradient is that of its step.
     """
@@ -60,7 +62,7 @@ class LMTrainer(Trainer):
         model: CausalLM,
         args: TrainingArguments,
         *,
-        objective: Objective,
+        objective: Objective | PreferenceObjective,
         sharpness: Sharpness | None = None,
         **others: Any,
     ) -> None:
@@ -68,7 +70,7 @@ class LMTrainer(Trainer):
         # Tells the Trainer that compute_loss divides by `num_items_in_batch` itself.
         self.model_accepts_loss_kwargs = True
         self.lm = model
-        self.objective: Objective = objective
+        self.objective: Objective | PreferenceObjective = objective
         self.sharpness = sharpness
         self.sharpness_numbers: dict[str, torch.Tensor] = {}  # the latest of each since the last entry
         self.progress = Progress()
@@ -100,7 +102,8 @@ class LMTrainer(Trainer):
             hidden, self.lm.output_embedding, inputs["targets"], normaliser=num_items_in_batch
         )
         n_tokens = len(inputs["model_inputs"]["input_ids"])
-        self.progress.add(output.parts, weight=inputs["targets"].n_tokens, n_tokens=n_tokens)
+        weight = output.n_counted or inputs["targets"].n_tokens
+        self.progress.add(output.parts, weight=weight, n_tokens=n_tokens)
         loss = output.total * self.accelerator.num_processes  # gradients are averaged over processes
         return (loss, output) if return_outputs else loss
 
@@ -115,7 +118,7 @@ class LMTrainer(Trainer):
         n_tokens, weight = len(inputs["model_inputs"]["input_ids"]), inputs["targets"].n_tokens
         examples = lm_examples(
             self.lm,
-            self.objective,
+            cast(Objective, self.objective),  # fine_tune alone sets `sharpness`
             inputs,
             normaliser=num_items_in_batch,
             autocast=self.compute_loss_context_manager,
@@ -208,15 +211,13 @@ def fine_tune(
     """
     objective = make_objective(config.objective, lm.vocabulary_size, monitor=monitor)
     collator = WindowCollator(trie, item_tokens, needs_forced=objective.needs_forced)
-    windows = _sample(dataset.train, config.n_windows, seed=seed, name="training windows")
-    prompts = _prompts(lm, dataset, windows, config)
+    windows = training_windows(dataset, config, seed=seed)
+    prompts = window_prompts(lm, dataset, windows, config)
     if sharpness is not None and sharpness.step == "exact":
         prompts = prompts.without_head()
     callbacks = list(callbacks)
     if config.epochs > 1:
-        held_out = _sample(dataset.valid, VALIDATION_WINDOWS, seed=0, name="validation windows")
-        measured = (_prompts(lm, dataset, held_out, config), held_out.target_idx, trie, item_tokens)
-        callbacks.append(BestEpoch(lm, measured, path=workdir / BEST_FILE))
+        callbacks.append(best_epoch(lm, dataset, trie, item_tokens, config, workdir))
     trainer = LMTrainer(
         lm,
         training_arguments(config, seed=seed, folder=workdir / "checkpoints", device=lm.device),
@@ -226,12 +227,12 @@ def fine_tune(
         data_collator=lambda rows: collator.batch(prompts.take(np.array(rows)), windows.target_idx[rows]),
         callbacks=callbacks,
     )
-    _train(trainer, workdir, keeps_best=config.epochs > 1)
+    train_to_end(trainer, workdir, keeps_best=config.epochs > 1)
     return {"trace": trace_table(trainer.state.log_history), "objective": objective.state_dict()}
 
 
-def _train(trainer: LMTrainer, workdir: Path, *, keeps_best: bool) -> None:
-    """Train from the last checkpoint on, and write the adapter."""
+def train_to_end(trainer: LMTrainer, workdir: Path, *, keeps_best: bool) -> None:
+    """Train from the last checkpoint on, and write the adapter: the last, or the best epoch's."""
     checkpoint = latest_checkpoint(workdir / "checkpoints")
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if keeps_best:
@@ -239,6 +240,15 @@ def _train(trainer: LMTrainer, workdir: Path, *, keeps_best: bool) -> None:
         load_adapter(trainer.lm, workdir / BEST_FILE)
     if trainer.is_world_process_zero():
         save_adapter(trainer.lm, workdir / ADAPTER_FILE)
+
+
+def best_epoch(
+    lm: CausalLM, dataset: Dataset, trie: ItemTrie, item_tokens: ItemTokens, config: TuneConfig, workdir: Path
+) -> BestEpoch:
+    """The callback that keeps the best epoch by the same validation windows for every run."""
+    held_out = _sample(dataset.valid, VALIDATION_WINDOWS, seed=0, name="validation windows")
+    measured = (window_prompts(lm, dataset, held_out, config), held_out.target_idx, trie, item_tokens)
+    return BestEpoch(lm, measured, path=workdir / BEST_FILE)
 
 
 def training_arguments(
@@ -280,6 +290,11 @@ def training_arguments(
     return arguments
 
 
+def training_windows(dataset: Dataset, config: TuneConfig, *, seed: int) -> Windows:
+    """The training windows of a run: the same for every objective under one seed."""
+    return _sample(dataset.train, config.n_windows, seed=seed, name="training windows")
+
+
 def _sample(windows: Windows, n_windows: int, *, seed: int, name: str) -> Windows:
     """Windows drawn without replacement; all of them where there are no more."""
     if len(windows) <= n_windows:
@@ -299,7 +314,8 @@ def _sharpness(
     return Sharpness(config, counts, prior=prior, device=device)
 
 
-def _prompts(lm: CausalLM, dataset: Dataset, windows: Windows, config: TuneConfig) -> PromptTokens:
+def window_prompts(lm: CausalLM, dataset: Dataset, windows: Windows, config: TuneConfig) -> PromptTokens:
+    """The prompts of some windows, cut to the run's `max_tokens`."""
     return tokenize_prompts(
         windows, dataset.titles, dataset.domain, lm.tokenizer, max_tokens=config.max_tokens
     )

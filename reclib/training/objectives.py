@@ -27,11 +27,13 @@ class ObjectiveOutput:
     parts: detached scalars for the log; with `monitor` lml, lml_valid, lml_item, means over all target
         tokens of this micro-batch at τ = 1 whatever is trained, so that runs can be compared
     details: where asked for, `LossParts` by name, detached, (P_all,) each
+    n_counted: what the parts are means over; None is all target tokens
     """
 
     total: Tensor
     parts: dict[str, Tensor] = field(default_factory=dict)
     details: dict[str, Tensor] = field(default_factory=dict)
+    n_counted: int | None = None
 
 
 class Objective:
