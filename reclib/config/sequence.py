@@ -34,7 +34,8 @@ class SequenceTrainConfig:
 
     loss: what a predicted position costs; n_negatives: sampled items a position, for all but cross-entropy
     calibration: t of gBCE, 0 is plain binary cross-entropy
-    positions: "all" positions of each user's last training window, or the "last" of every training window
+    positions: "all" positions of each user's last training window, the "last" of every training window, or
+        "every" position of every training window (windows that slide over a user repeat most of them)
     epochs: at most; evaluate_every: epochs between two validations
     patience: validations without a better NDCG@10 after which training stops
     batch_size: windows a step; learning_rate, weight_decay: of Adam
@@ -43,7 +44,7 @@ class SequenceTrainConfig:
     loss: Literal["bce", "cross_entropy", "sampled_softmax", "gbce"] = "bce"
     n_negatives: int = 1
     calibration: float = 0.75
-    positions: Literal["all", "last"] = "all"
+    positions: Literal["all", "last", "every"] = "all"
     epochs: int = 200
     evaluate_every: int = 1
     patience: int = 10

@@ -31,7 +31,7 @@ class WindowBatches:
     """The windows that are trained on, in a new order each epoch.
 
     An epoch is shuffled, sorted by length within pools of `POOL` batches, cut into batches, and the batches
-    are shuffled. positions "all" takes the last window of each user, "last" all windows; windows without
+    are shuffled. positions "all" takes the last window of each user, the others all windows; windows without
     any item in their history are left out.
     """
 
@@ -41,7 +41,7 @@ class WindowBatches:
         *,
         n_items: int,
         batch_size: int,
-        positions: Literal["all", "last"],
+        positions: Literal["all", "last", "every"],
         device: torch.device,
     ) -> None:
         _check(windows, n_items)
@@ -52,7 +52,7 @@ class WindowBatches:
         self.batch_size = batch_size
         self.rows = torch.from_numpy(rows)
         self.lengths = torch.from_numpy(lengths[rows])
-        self._positions = self.lengths if positions == "all" else torch.ones_like(self.lengths)
+        self._positions = torch.ones_like(self.lengths) if positions == "last" else self.lengths
         self._row = self.rows.to(device)
         self._history = torch.from_numpy(windows.history[rows]).to(device)
         self._target = torch.from_numpy(windows.target_idx[rows]).long().to(device)
@@ -84,15 +84,17 @@ class WindowBatches:
             yield Batch(history, self._target[chosen], self._row[chosen]), weight
 
 
-def predicted_counts(windows: Windows, n_items: int, positions: Literal["all", "last"]) -> np.ndarray:
-    """How often an epoch predicts each item, (N+1,): as a target, and under "all" after another item.
+def predicted_counts(
+    windows: Windows, n_items: int, positions: Literal["all", "last", "every"]
+) -> np.ndarray:
+    """How often an epoch predicts each item, (N+1,): as a target, and but for "last" after another item.
 
     A cloze hides a share of the items instead, each as likely as another: near enough to weigh items by.
     """
     _check(windows, n_items)
     rows = _trained_rows(windows, positions)
     counts = np.bincount(windows.target_idx[rows], minlength=n_items + 1)
-    if positions == "all":
+    if positions != "last":
         history = windows.history[rows]
         counts += np.bincount(history[:, 1:][history[:, :-1] != PAD_IDX], minlength=n_items + 1)
     return counts

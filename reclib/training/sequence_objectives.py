@@ -60,8 +60,8 @@ def predicted_positions(
 ) -> Predicted:
     """The states that are trained and the items they should predict.
 
-    Causal: each position predicts the next item ("all"), or the last one the target ("last"). Otherwise a
-    cloze over history and target: a share of the items hidden ("all"), or the target ("last").
+    Causal: the last position predicts the target ("last"), or each the next item ("all" and "every").
+    Otherwise a cloze over history and target: the target hidden ("last"), or a share of the items.
     """
     if not model.is_causal:
         return _cloze(model, batch, positions, generator)

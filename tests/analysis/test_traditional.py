@@ -8,6 +8,7 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 
+from reclib.analysis import traditional_tables
 from reclib.analysis.traditional import (
     RefitConfig,
     TraditionalBench,
@@ -16,7 +17,7 @@ from reclib.analysis.traditional import (
     tune_step,
     with_validation,
 )
-from reclib.config import BackboneConfig, DataConfig, SequenceTrainConfig, SyntheticConfig
+from reclib.config import PAPER, BackboneConfig, DataConfig, SequenceTrainConfig, SyntheticConfig
 from reclib.data.dataset import Dataset
 from reclib.data.load import load
 
@@ -93,3 +94,11 @@ def test_validation_windows_come_after_those_of_training() -> None:
     assert len(whole.train) == len(data.train) + len(data.valid)
     assert whole.train.take(np.arange(len(data.train))).fingerprint == data.train.fingerprint
     assert whole.counts.sum() >= data.counts.sum() + len(data.valid)
+
+
+def test_a_cloze_is_trained_on_whole_windows() -> None:
+    configs = traditional_tables.configs(PAPER, "msl_book")
+    assert {name: each.train.positions for name, each in configs.items()} == {
+        "sasrec": "last",
+        "bert4rec": "every",
+    }

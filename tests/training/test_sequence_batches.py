@@ -46,11 +46,11 @@ def test_histories_are_cut_to_the_longest_and_lengths_are_alike() -> None:
         assert lengths.max() - lengths.min() <= 1
 
 
-@pytest.mark.parametrize("positions", ["all", "last"])
+@pytest.mark.parametrize("positions", ["all", "last", "every"])
 def test_every_position_of_an_epoch_weighs_alike(positions: str) -> None:
     part = windows([1 + row % 6 for row in range(4 * POOL + 2)])
     found = list(batches(part, positions=positions).epoch(torch.Generator().manual_seed(0)))
-    n_positions = [(batch.history > 0).sum() if positions == "all" else len(batch.row) for batch, _ in found]
+    n_positions = [len(batch.row) if positions == "last" else (batch.history > 0).sum() for batch, _ in found]
     weights = np.array([weight for _, weight in found])
     assert np.allclose(weights / np.array(n_positions), weights[0] / n_positions[0])
     assert weights.mean() == pytest.approx(1)
@@ -67,6 +67,12 @@ def test_all_positions_take_the_last_window_of_each_user() -> None:
     rows = torch.cat([batch.row for batch in epoch(part, positions="all")])
     assert sorted(rows.tolist()) == [1, 2, 3]
     assert batches(part, positions="all").n_windows == 3
+
+
+def test_every_position_takes_all_windows() -> None:
+    part = windows([2, 3, 4, 5], users=["a", "b", "a", "c"])
+    rows = torch.cat([batch.row for batch in epoch(part, positions="every")])
+    assert sorted(rows.tolist()) == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("lengths", [[0, 2, 0, 3]])
