@@ -39,19 +39,23 @@ def interpreter(peer: Peer) -> Path:
         venv.create(folder, with_pip=True, clear=True)
         version = torch.__version__.partition("+")[0]
         command = [python, "-m", "pip", "install", "--quiet", f"torch=={version}", *peer.requirements]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=_environment())
         done.touch()
     return python
 
 
+def _environment() -> dict[str, str]:
+    """Ours without what points Python to packages of ours."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+
+
 def run(peer: Peer, *arguments: str | Path) -> dict[str, Any]:
     """Run the peer's script on one thread; returns the JSON of its last line."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     folder = Path(arguments[1])
     done = subprocess.run(
         [interpreter(peer), HERE / peer.script, *arguments],
         cwd=folder,
-        env=environment | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        env=_environment() | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
         text=True,
     )

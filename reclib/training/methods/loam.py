@@ -78,10 +78,13 @@ class LoamOptions:
         )
 
 
-GRID = tuple(
-    LoamOptions(walk_share=walk_share, mixup_weight=mixup_weight)
-    for walk_share in (0.2, 0.05, 0.5)
-    for mixup_weight in (1.0, 0.3)
+GRID = (
+    LoamOptions(),
+    LoamOptions(walk_share=0.1, random_share=0.5),  # the public code's runs
+    LoamOptions(mixup_weight=0.3),
+    LoamOptions(walk_share=0.05),
+    LoamOptions(walk_share=0.5),
+    LoamOptions(walk_share=0.5, mixup_weight=0.3),
 )
 
 
