@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from reclib import assets, config, environment, paths
+from reclib import assets, config, environment, notebook_files, paths
 from reclib.config import Profile
+from reclib.notebook_files import NotebookFile
 from reclib.schema import InputError
 
 GIB = 2**30
@@ -46,9 +47,19 @@ def examine(profile: str = "default") -> list[Finding]:
     ]
 
 
-def needed_assets(profile: Profile) -> list[str]:
-    """Names of the models and data sets a profile uses that `assets` can fetch."""
-    return [name for name in (profile.lm.name, profile.data.source) if name in assets.ASSETS]
+def needed_assets(profile: Profile, notebooks: Iterable[NotebookFile]) -> list[str]:
+    """Names of the models and data sets that notebooks use in a profile, of those that `assets` can fetch."""
+    needed = [profile.lm.name, *_sources(profile)]
+    if profile.name != "smoke":
+        needed += [name for notebook in notebooks for name in notebook.assets]
+    return [name for name in dict.fromkeys(needed) if name in assets.ASSETS]
+
+
+def _sources(profile: Profile) -> list[str]:
+    """Every data set that a profile names, its own first."""
+    sequence = profile.sequence
+    named = (profile.data.source, sequence.data.source, *sequence.others, *profile.traditional.sources)
+    return list(dict.fromkeys(named))
 
 
 def _python() -> Iterator[Finding]:
@@ -114,18 +125,18 @@ def _folders() -> Iterator[Finding]:
 
 
 def _data(profile: Profile) -> Iterator[Finding]:
-    """The data set of a profile, where it has to be there already."""
-    source = profile.data.source
-    if source == "synthetic" or source in assets.ASSETS:
-        return
-    try:
-        yield Finding(f"data {source}", "ok", str(paths.dataset_dir(source)))
-    except InputError as error:
-        yield Finding(f"data {source}", "missing", "absent", str(error))
+    """The data sets of a profile that have to be there already."""
+    for source in _sources(profile):
+        if source == "synthetic" or source in assets.ASSETS:
+            continue
+        try:
+            yield Finding(f"data {source}", "ok", str(paths.dataset_dir(source)))
+        except InputError as error:
+            yield Finding(f"data {source}", "missing", "absent", str(error))
 
 
 def _assets(profile: Profile) -> Iterator[Finding]:
-    needed = needed_assets(profile)
+    needed = needed_assets(profile, notebook_files.discover())
     for name in assets.ASSETS:
         if assets.is_fetched(name):
             yield Finding(name, "ok", "fetched")

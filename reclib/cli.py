@@ -72,10 +72,8 @@ def run(
             typer.echo(f"{notebook.name:<40} {expected:>14}")
         return
     overrides = _overrides(set_ or [])
-    needed = checkup.needed_assets(config.override(config.profile(profile.value), **overrides))
-    if profile is not ProfileName.smoke:
-        needed += [name for notebook in notebooks for name in notebook.assets]
-    _fetch(list(dict.fromkeys(needed)))
+    changed = config.override(config.profile(profile.value), **overrides)
+    _fetch(checkup.needed_assets(changed, notebooks))
     try:
         outcomes = runner.run(
             notebooks, profile.value, overrides, force=force, keep_going=keep_going, jobs=jobs
