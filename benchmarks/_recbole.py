@@ -1,6 +1,6 @@
 """RecBole's side of `sequence.py`; runs in RecBole's own environment, so it imports nothing of ours.
 
-    python _recbole.py train|rank FOLDER EPOCHS
+    python _recbole.py train FOLDER EPOCHS SEED | rank FOLDER
 
 Reads what `sequence.py` wrote into FOLDER, writes `recbole_ranks.npy` there and prints one JSON line. What a
 current torch and pandas need to run it: numpy < 2, pandas < 2.2, setuptools < 81 (see `_peers.py`), and a
@@ -46,7 +46,6 @@ SETTINGS = {
     "topk": [20],
     "use_gpu": False,
     "worker": 0,
-    "seed": 0,
     "show_progress": False,
     "state": "ERROR",
 }
@@ -65,13 +64,13 @@ def write_atomic_files(folder: Path, data: Any) -> None:
         (folder / "made" / f"made.{name}.inter").write_text("\n".join(lines) + "\n", encoding="ascii")
 
 
-def prepare(folder: Path) -> tuple[Any, Any, Any, Any]:
+def prepare(folder: Path, *, seed: int = 0) -> tuple[Any, Any, Any, Any]:
     """Configuration, data set, and the loaders of training and test windows."""
     config = importlib.import_module("recbole.config").Config(
-        model="SASRec", dataset="made", config_dict=SETTINGS | {"data_path": str(folder)}
+        model="SASRec", dataset="made", config_dict=SETTINGS | {"data_path": str(folder), "seed": seed}
     )
     utils = importlib.import_module("recbole.utils")
-    utils.init_seed(0, reproducibility=False)
+    utils.init_seed(seed, reproducibility=False)
     logging.disable(logging.CRITICAL)
     data = importlib.import_module("recbole.data")
     dataset = data.create_dataset(config)
@@ -79,10 +78,10 @@ def prepare(folder: Path) -> tuple[Any, Any, Any, Any]:
     return config, dataset, train, test
 
 
-def run_training(folder: Path, epochs: int) -> dict[str, Any]:
+def run_training(folder: Path, epochs: int, seed: int) -> dict[str, Any]:
     data = np.load(folder / "windows.npz")
     write_atomic_files(folder, data)
-    config, dataset, train, _ = prepare(folder)
+    config, dataset, train, _ = prepare(folder, seed=seed)
     utils = importlib.import_module("recbole.utils")
     model = utils.get_model("SASRec")(config, train.dataset)
     trainer = utils.get_trainer(config["MODEL_TYPE"], "SASRec")(config, model)
@@ -140,5 +139,5 @@ def run_ranking(folder: Path) -> dict[str, Any]:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    kind, where, epochs = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
-    print(json.dumps(run_training(where, epochs) if kind == "train" else run_ranking(where)))
+    kind, where, *numbers = sys.argv[1], Path(sys.argv[2]), *map(int, sys.argv[3:])
+    print(json.dumps(run_training(where, *numbers) if kind == "train" else run_ranking(where)))

@@ -1,6 +1,6 @@
 """RecTools' side of `sequence.py`; runs in RecTools' own environment, so it imports nothing of ours.
 
-    python _rectools.py train FOLDER EPOCHS
+    python _rectools.py train FOLDER EPOCHS SEED
 
 Reads what `sequence.py` wrote into FOLDER, writes `rectools_ranks.npy` (0 where a target is not among the ten
 recommended) and prints one JSON line. A window is a user of its own: the first ten of its items predict the
@@ -59,12 +59,12 @@ def trainer_of(epochs: int, cpu: list[float]) -> Any:
     )
 
 
-def run_training(folder: Path, epochs: int) -> dict[str, Any]:
+def run_training(folder: Path, epochs: int, seed: int) -> dict[str, Any]:
     dataset_type = importlib.import_module("rectools.dataset").Dataset
     sasrec = importlib.import_module("rectools.models").SASRecModel
     data = np.load(folder / "windows.npz")
     cpu: list[float] = []
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     model = sasrec(
         n_blocks=2,
         n_heads=2,
@@ -94,4 +94,4 @@ def run_training(folder: Path, epochs: int) -> dict[str, Any]:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    print(json.dumps(run_training(Path(sys.argv[2]), int(sys.argv[3]))))
+    print(json.dumps(run_training(Path(sys.argv[2]), *map(int, sys.argv[3:]))))

@@ -223,8 +223,8 @@ PAPER = Profile(
             learning_rate=1e-3,  # ours: a cell names its own
             weight_decay=0.0,  # ours: a cell names its own
         ),
-        learning_rates=(1e-3, 3e-4),  # ours
-        dropouts=(0.2, 0.5, 0.7),  # ours
+        learning_rates=(3e-3, 1e-3),  # ours
+        dropouts=(0.1, 0.2, 0.5),  # ours
         weight_decays=(0.0,),  # ours
     ),
     seeds=(0, 1, 2),  # ours
