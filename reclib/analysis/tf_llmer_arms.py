@@ -51,6 +51,7 @@ _NORMALISED = {
     TF_LLMER if label == REC_PCA else f"{label}{NORM}": replace(arm, is_normalised=True)
     for label, arm in _PLAIN.items()
 }
+PAIRS = dict(zip(_NORMALISED, _PLAIN, strict=True))  # with normalisation → without
 _ABLATIONS = {
     "norm_lookup": Arm(method="tf_llmer", is_normalised=True, norm={"where": "lookup"}),
     "norm_scoring": Arm(method="tf_llmer", is_normalised=True, norm={"where": "scoring"}),

@@ -44,6 +44,23 @@ def curve_of(run: Artifact, place: int) -> pd.DataFrame:
     return rows.assign(epoch=1 + np.arange(len(rows)))[["epoch", "value"]].reset_index(drop=True)
 
 
+def curve_panels(curves: pd.DataFrame, *, backbone: str) -> pd.DataFrame:
+    """Rows for `figures.loss_curves`: mean and range over the seeds, all epochs and the last quarter of them.
+
+    Panels carry the data set's name where there are several.
+    """
+    own = curves[curves["backbone"] == backbone]
+    values = own.groupby(["dataset", METHOD, "epoch"], sort=False)["value"]
+    table = values.agg(value="mean", low="min", high="max", n="size").reset_index()
+    table.loc[table["n"] == 1, ["low", "high"]] = np.nan
+    parts = []
+    for dataset, rows in table.groupby("dataset", sort=False):
+        name = f"{dataset}, " if table["dataset"].nunique() > 1 else ""
+        late = rows[rows["epoch"] >= LATE * rows["epoch"].max()]
+        parts += [rows.assign(panel=f"{name}all epochs"), late.assign(panel=f"{name}the last quarter")]
+    return pd.concat(parts, ignore_index=True)[["panel", METHOD, "epoch", "value", "low", "high"]]
+
+
 def late_losses(curves: pd.DataFrame, *, reference: str = RANDOM) -> pd.DataFrame:
     """Training loss of each arm minus the reference's at equal epochs, over the last quarter of them.
 
