@@ -23,18 +23,25 @@ from reclib import artifacts
 from reclib.analysis.sequence import SequenceBench, drop_checkpoints
 from reclib.analysis.sequence_cells import Cell
 from reclib.analysis.tf_llmer_arms import ARMS, settings
+from reclib.analysis.workbench import DATA_SEED
 from reclib.artifacts import Artifact
 from reclib.config import (
     BackboneConfig,
     DataConfig,
     Profile,
     SequenceTrainConfig,
+    TextConfig,
     TFLLMERConfig,
     canonical_json,
 )
 from reclib.evaluation.full_ranking import rank_windows, validation_ndcg
+from reclib.models.text_encoder import Pooling, load_encoder
 from reclib.schema import RANK, TARGET_IDX
+from reclib.text.embeddings import TextEmbeddings, embed_texts
+from reclib.text.item_text import item_texts
 from reclib.training.methods import METHODS
+
+TEXT_FILE = "embeddings"
 
 TRIED = ["place", "options", "learning_rate", "ndcg", "is_chosen", "best_epoch", "cpu_seconds", "parameters"]
 CURVE = ["place", "epoch", "name", "value"]
@@ -60,6 +67,15 @@ class ArmConfig:
     cutoff: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class PooledStepConfig:
+    """What the text embeddings of a catalogue by another pooling than the mean depend on."""
+
+    data: DataConfig
+    text: TextConfig
+    pooling: Pooling
+
+
 class TFLLMERBench(SequenceBench):
     """What the arms share: data sets, text embeddings, settings. A `SequenceBench` of those settings.
 
@@ -81,6 +97,14 @@ class TFLLMERBench(SequenceBench):
     def settings(self) -> TFLLMERConfig:
         """The settings of this comparison."""
         return self.profile.tf_llmer
+
+    def text(self, data: DataConfig) -> tuple[Artifact, TextEmbeddings]:
+        """The text embeddings of a data set, pooled as the settings say, and the step they come from."""
+        if self.settings.pooling != "mean" and data not in self._texts:
+            config = PooledStepConfig(data=data, text=self.settings.text, pooling=self.settings.pooling)
+            step = self.artifact("embed_pooled_items", pooled_step, config, seed=DATA_SEED, bench=self)
+            self._texts[data] = step, TextEmbeddings.load(step.path / TEXT_FILE)
+        return super().text(data)
 
     def places(self) -> list[tuple[DataConfig, str]]:
         """Every data set and backbone."""
@@ -123,6 +147,19 @@ class TFLLMERBench(SequenceBench):
         )
         upstream = self._upstream(cell.data, cell.method)
         return self.artifact("train_arm", arm_step, config, upstream=upstream, seed=cell.seed, bench=self)
+
+
+def pooled_step(
+    config: PooledStepConfig, *, seed: int, workdir: Path, bench: SequenceBench
+) -> dict[str, Any]:
+    """Embed the text of every item by a causal LM with another pooling than the mean."""
+    dataset = bench.dataset(config.data)
+    texts = item_texts(dataset.items, dataset.domain)
+    encode = load_encoder(config.text, texts=texts, device=bench.device, poolings=(config.pooling,))
+    encoder = f"{config.text.encoder}, {config.pooling}"
+    embeddings = embed_texts(texts, encode, encoder=encoder, workdir=workdir)
+    embeddings.save(workdir / TEXT_FILE)
+    return {"about": {"encoder": encoder, "width": embeddings.matrix.shape[1]}}
 
 
 def arm_step(config: ArmConfig, *, seed: int, workdir: Path, bench: SequenceBench) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from reclib.schema import GROUP, METRIC
 Trained = Mapping[Cell, Artifact]
 
 LOSS = "cross_entropy"  # of recommendation, without what a method adds to it
-LATE = 0.75  # of the epochs, from where on a curve is late
+LATE = 0.75  # of the epochs, after which a curve is late
 
 
 def chosen_curves(trained: Trained, bench: TFLLMERBench) -> pd.DataFrame:
@@ -56,7 +56,7 @@ def curve_panels(curves: pd.DataFrame, *, backbone: str) -> pd.DataFrame:
     parts = []
     for dataset, rows in table.groupby("dataset", sort=False):
         name = f"{dataset}, " if table["dataset"].nunique() > 1 else ""
-        late = rows[rows["epoch"] >= LATE * rows["epoch"].max()]
+        late = rows[rows["epoch"] > LATE * rows["epoch"].max()]
         parts += [rows.assign(panel=f"{name}all epochs"), late.assign(panel=f"{name}the last quarter")]
     return pd.concat(parts, ignore_index=True)[["panel", METHOD, "epoch", "value", "low", "high"]]
 
@@ -72,7 +72,7 @@ def late_losses(curves: pd.DataFrame, *, reference: str = RANDOM) -> pd.DataFram
     rows = []
     for (dataset, backbone), place in curves.groupby(PLACE, sort=False):
         last = int(place.groupby([METHOD, "seed"])["epoch"].max().min())
-        late = place[place["epoch"].between(LATE * last, last)]
+        late = place[(place["epoch"] > LATE * last) & (place["epoch"] <= last)]
         values = late.pivot_table(index=["seed", "epoch"], columns=METHOD, values="value", sort=False)
         for method in (name for name in place[METHOD].unique() if name != reference):
             gaps = values[method] - values[reference]

@@ -36,7 +36,7 @@ class TFLLMERConfig:
     scales: tuple[float, ...] = (4.0,)
     tuning: int = 1
     seeds: tuple[int, ...] = (0,)
-    curve_seeds: tuple[int, ...] = (1, 2)
+    curve_seeds: tuple[int, ...] = (1,)
 
     def __post_init__(self) -> None:
         positive = ("learning_rates", "scales", "tuning")

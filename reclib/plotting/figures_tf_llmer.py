@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
-from reclib.plotting.parts import axes_list, check_columns, legend_above, marked_line, note
-from reclib.plotting.style import method_styles, styled
+from reclib.plotting.parts import axes_list, check_columns, marked_line, note
+from reclib.plotting.style import INK, SMALL_PT, method_styles, styled
 
 
 @styled
@@ -31,7 +31,16 @@ def loss_curves(table: pd.DataFrame, axes: Any) -> None:
         ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         ax.set_xlabel("epoch")
         ax.set_ylabel("training loss (nats)")
-        ax.set_title(name, loc="right")
-    legend_above(panels[0])
+        ax.set_title(name)
+    handles, labels = panels[0].get_legend_handles_labels()
+    panels[0].figure.legend(
+        handles,
+        labels,
+        loc="outside upper center",
+        ncols=(len(labels) + 1) // 2,
+        frameon=False,
+        fontsize=SMALL_PT,
+        labelcolor=INK,
+    )
     if table["low"].notna().any():
         note(panels[0], "bands: lowest and highest seed")

@@ -92,6 +92,16 @@ def test_a_killed_arm_goes_on_with_the_tries_that_are_left(tmp_path: Any) -> Non
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
+def test_texts_are_pooled_as_the_settings_say() -> None:
+    data = bench().places()[0][0]
+    last = TFLLMERBench(config.override(PROFILE, **{"tf_llmer.pooling": "last_token"}))
+    of_mean, of_last = (each.text(data)[1].matrix for each in (bench(), last))
+    assert of_mean.shape == of_last.shape
+    assert not of_last[0].any()
+    assert np.abs(of_mean - of_last)[1:].max(axis=1).min() > 1e-3
+    assert last.setup(data, last.settings.backbone, last.settings.train, "tf_llmer").text.matrix is of_last
+
+
 def test_tables_of_the_arms() -> None:
     effect = tf_llmer_tables.norm_effect(trained(), bench(), {"pca_norm": "pca", "tf_llmer": "rec_pca"})
     assert set(zip(effect["method"], effect["reference"], strict=True)) == {
@@ -166,7 +176,7 @@ def test_curves_are_compared_at_equal_epochs_late_in_training() -> None:
     late = tf_llmer_tables.late_losses(tf_llmer_tables.chosen_curves(runs, MadeBench()))  # type: ignore[arg-type]
     row = late.iloc[0]
     assert (row["method"], row["epoch"], row["value"]) == ("llmemb", 8, 5)
-    assert (row["difference"], row["low"], row["high"]) == pytest.approx((5 / 3, 1, 2))  # epochs 6, 7, 8
+    assert (row["difference"], row["low"], row["high"]) == pytest.approx((1.5, 1, 2))  # epochs 7 and 8
     assert row["above"] == 1
 
 
@@ -180,7 +190,7 @@ def test_with_several_seeds_the_ends_are_those_of_seeds() -> None:
     assert shown[["value", "low", "high"]].drop_duplicates().to_numpy().tolist() == [[4.0, 3.0, 5.0]]
     assert shown.groupby("panel")["epoch"].agg(list).to_dict() == {
         "all epochs": [1, 2, 3, 4],
-        "the last quarter": [3, 4],
+        "the last quarter": [4],
     }
 
 
