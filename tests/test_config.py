@@ -81,6 +81,9 @@ def another(name: str, value: Any) -> Any:
         "sequence.train.positions": "last",
         "traditional.train.loss": "gbce",
         "traditional.train.positions": "all",
+        "tf_llmer.pooling": "last_token",
+        "tf_llmer.train.loss": "gbce",
+        "tf_llmer.train.positions": "last",
     }
     if name in choices:
         return choices[name]
@@ -292,7 +295,7 @@ def test_an_override_may_replace_a_group() -> None:
         ("tune.temperature", "tune.objective.temperature"),
         ("decodng.top_k", "decoding.top_k"),
         ("tune.epochs.number", "tune.epochs"),
-        ("qqqq", "name, data, lm, tune, decoding, evaluation, sequence, traditional, seeds"),
+        ("qqqq", "name, data, lm, tune, decoding, evaluation, sequence, traditional, tf_llmer, seeds"),
     ],
 )
 def test_an_unknown_override_names_those_near_it(name: str, near: str) -> None:

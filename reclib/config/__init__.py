@@ -7,6 +7,7 @@ from reclib.config.preference import PreferenceConfig
 from reclib.config.profiles import DEFAULT, PAPER, PROFILES, SMOKE, Profile, profile
 from reclib.config.sequence import BackboneConfig, SequenceConfig, SequenceTrainConfig, TextConfig
 from reclib.config.sharpness import SHARPNESS_FAMILY, SharpnessConfig
+from reclib.config.tf_llmer import TFLLMERConfig
 from reclib.config.traditional import TraditionalConfig
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "SequenceTrainConfig",
     "SharpnessConfig",
     "SyntheticConfig",
+    "TFLLMERConfig",
     "TextConfig",
     "TraditionalConfig",
     "TuneConfig",

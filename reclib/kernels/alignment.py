@@ -1,4 +1,4 @@
-"""Alignment of two embedding spaces of the same items, by items and by dimensions: the losses of FAERec."""
+"""Alignment of two embedding spaces of the same items, by items and by dimensions: FAERec, and LLMEmb's."""
 
 from __future__ import annotations
 
@@ -18,6 +18,22 @@ def item_alignment(id_embedding: Tensor, llm_embedding: Tensor, *, temperature: 
     """
     itself = torch.arange(len(id_embedding), device=id_embedding.device)
     return info_nce(id_embedding, llm_embedding, itself, temperature=temperature)
+
+
+def similarity_alignment(first: Tensor, second: Tensor, *, temperature: float) -> Tensor:
+    """½ (H(T_k, softmax_j a_k·b_j / τ) + H(Tᵀ_k, softmax_j b_k·a_j / τ)), H(t, p) = −Σ_j t_j log p_j.
+
+    T = softmax(τ (a aᵀ + b bᵀ) / 2) over each row: an item should be as like the others across the two spaces
+    as it is within them. As released, T passes a gradient too, and a row of Tᵀ need not add up to 1.
+
+    Both: (K, D) of the same items. Returns (K,), unreduced; 0 for a single item. Source: [LLMEmb], public
+    code.
+    """
+    across = first @ second.T / temperature
+    target = ((first @ first.T + second @ second.T) * (temperature / 2)).softmax(dim=1)
+    one = -(target * across.log_softmax(dim=1)).sum(dim=1)
+    other = -(target.T * across.T.log_softmax(dim=1)).sum(dim=1)
+    return (one + other) / 2
 
 
 def cross_correlation(first: Tensor, second: Tensor) -> Tensor:

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from reclib.models.backbones.residual import EndPositions
 from reclib.models.sequence_model import SequenceModel
-from reclib.models.text_adapter import TextAdapter
 from reclib.schema import PAD_IDX, InputError
 
 
@@ -54,9 +53,10 @@ class CrossAttention(nn.Module):
 class DualView(SequenceModel):
     """Score = ⟨[u_co ; u_se], [e_co ; e_se]⟩: a collaborative and a semantic view of users and items.
 
-    items: e_co, a trained ID table; semantics: e_se = adapter(text). Position embeddings, the same for both
-    views, are added to the vectors of a history; then each view is replaced by what the other view's
-    positions attend to in it, and one backbone encodes both: states are (…, 2D), collaborative first.
+    items: e_co, a trained ID table; semantics: e_se = adapter(text), an `ItemModule` too. Position
+    embeddings, the same for both views, are added to the vectors of a history; then each view is replaced by
+    what the other view's positions attend to in it, and one backbone encodes both: states are (…, 2D),
+    collaborative first.
     Histories of at most `max_length` items. Source: [LLM-ESR]; that positions come first, as in its public
     code with SASRec and BERT4Rec.
     """
@@ -64,7 +64,7 @@ class DualView(SequenceModel):
     def __init__(
         self,
         items: nn.Module,
-        semantics: TextAdapter,
+        semantics: nn.Module,
         backbone: nn.Module,
         *,
         d_model: int,
@@ -103,7 +103,7 @@ class DualView(SequenceModel):
 
     def embedding_views(self) -> tuple[Tensor, Tensor]:
         """The collaborative and the semantic vectors of all items, (N+1, D) each."""
-        return cast(Any, self.items).matrix(), self.semantics.matrix()
+        return cast(Any, self.items).matrix(), cast(Any, self.semantics).matrix()
 
     def _encode(self, collaborative: Tensor, semantic: Tensor, mask: Tensor, *, last_only: bool) -> Tensor:
         """Cross-attention both ways, then both views through the one backbone at once."""

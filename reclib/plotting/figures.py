@@ -24,6 +24,7 @@ from reclib.plotting.figures_sequence import (
     embedding_spaces,
     sensitivity,
 )
+from reclib.plotting.figures_tf_llmer import loss_curves
 
 __all__ = [
     "accuracy_and_cost",
@@ -35,6 +36,7 @@ __all__ = [
     "gradient_norms",
     "hit_coefficients",
     "items_by_frequency",
+    "loss_curves",
     "matched_contrasts",
     "method_comparison",
     "paper_against_ours",

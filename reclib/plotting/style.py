@@ -85,6 +85,20 @@ METHOD_STYLE: dict[str, SeriesStyle] = {
     "narm": SeriesStyle("NARM", PURPLE, "P", "--"),
     "lightsans": SeriesStyle("LightSANs", PINK, "X", "--"),
     "gmlp": SeriesStyle("gMLP", GREY, "<", ":"),
+    "hstu": SeriesStyle("HSTU", RED, "v", "--"),
+    "random": SeriesStyle("random init", INK, "o", "-"),
+    "pca": SeriesStyle("PCA init", BLUE, "D", "-"),
+    "whitened": SeriesStyle("whitened", SKY, "^", "--"),
+    "frozen_adapter": SeriesStyle("frozen + adapter", GREEN, "s", "-"),
+    "alpharec": SeriesStyle("AlphaRec MLP", BROWN, "v", ":"),
+    "llmemb": SeriesStyle("LLMEmb", PURPLE, "X", "-."),
+    "rec_pca": SeriesStyle("Rec-PCA init", BLUE, "P", "--"),
+    "tf_llmer": SeriesStyle("TF-LLMER", RED, "D", "-"),
+    "norm_lookup": SeriesStyle("norm at lookup only", ORANGE, "s", "--"),
+    "norm_scoring": SeriesStyle("norm at scoring only", ORANGE, "v", "-."),
+    "norm_layer": SeriesStyle("layer norm", PURPLE, "s", ":"),
+    "frozen": SeriesStyle("frozen table", GREEN, "P", "--"),
+    "shuffled_graph": SeriesStyle("shuffled graph", GREY, "P", "-."),
 }
 DATASET_STYLE: dict[str, SeriesStyle] = {
     "ml-100k": SeriesStyle("MovieLens-100K", PURPLE, "P", "-."),
@@ -99,6 +113,7 @@ DATASET_STYLE: dict[str, SeriesStyle] = {
 _LINES: tuple[Any, ...] = ("-", "--", ":", "-.", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)))
 _MARKERS = "osD^vPX*<>"
 _WITH_TEMPERATURE = re.compile(r"(lml|msl)_(\d+(?:\.\d+)?)")
+_NORMALISED = "_norm"  # ends a method's name where its item vectors are normalised
 
 
 def size(*, width: Width = "column", rows: int = 1, columns: int = 1, ratio: float = 0.66) -> dict[str, Any]:
@@ -204,8 +219,8 @@ def styled(draw: Callable[P, R]) -> Callable[P, R]:
 def method_styles(methods: Iterable[str]) -> dict[str, SeriesStyle]:
     """The look of each method of one figure.
 
-    "msl_2" and "lml_1.5" are MSL and LML at that temperature. Where two of them meet, the later one takes
-    another line and marker. Raises InputError for an unknown name.
+    "msl_2" and "lml_1.5" are MSL and LML at that temperature, "pca_norm" is PCA with normalised items. Where
+    two of them meet, the later one takes another line and marker. Raises InputError for an unknown name.
     """
     taken: dict[str, SeriesStyle] = {}
     for name in dict.fromkeys(methods):
@@ -229,6 +244,9 @@ def dataset_styles(datasets: Iterable[str]) -> dict[str, SeriesStyle]:
 def _method_style(name: str) -> SeriesStyle:
     if name in METHOD_STYLE:
         return METHOD_STYLE[name]
+    plain = METHOD_STYLE.get(name.removesuffix(_NORMALISED))
+    if plain is not None:
+        return replace(plain, label=f"{plain.label} + norm")
     match = _WITH_TEMPERATURE.fullmatch(name)
     if match is None:
         known = ", ".join(METHOD_STYLE)

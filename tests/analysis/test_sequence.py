@@ -14,6 +14,7 @@ import pytest
 from reclib import config
 from reclib.analysis import faerec_spaces, sequence_cells, sequence_tables
 from reclib.analysis.sequence import SequenceBench, train_step
+from reclib.analysis.tf_llmer_arms import ARMS
 from reclib.artifacts import Artifact, get_or_compute
 from reclib.training.methods import METHODS
 
@@ -47,7 +48,8 @@ def test_every_method_ranks_every_test_window() -> None:
     dataset = bench().dataset(PROFILE.sequence.data)
     assert [cell.label for cell in trained()] == list(sequence_cells.METHODS)
     of_msl = {"dros", "dllm2rec"}  # baselines of [MSL], no part of FAERec's tables
-    assert set(sequence_cells.METHODS) == set(METHODS) - of_msl
+    of_tf_llmer = {arm.method for arm in ARMS.values()}
+    assert set(sequence_cells.METHODS) == set(METHODS) - of_msl - of_tf_llmer
     for run in trained().values():
         assert run["windows"]["target_idx"].tolist() == dataset.test.target_idx.tolist()
         assert run["windows"]["rank"].dropna().between(1, 20).all()

@@ -9,7 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from reclib.kernels.alignment import cross_correlation, feature_alignment, item_alignment, popular_half
+from reclib.kernels.alignment import (
+    cross_correlation,
+    feature_alignment,
+    item_alignment,
+    popular_half,
+    similarity_alignment,
+)
 from reclib.training.schedules import cosine_weight
 
 
@@ -50,6 +56,32 @@ def test_losses_equal_their_loops() -> None:
     np.testing.assert_allclose(
         cross_correlation(first, second).detach(), np.corrcoef(a.T, b.T)[:4, 4:], atol=1e-12
     )
+
+
+def naive_similarity(first: np.ndarray, second: np.ndarray, temperature: float) -> list[float]:
+    def softmax(row: list[float]) -> np.ndarray:
+        powers = np.exp(row)
+        return powers / powers.sum()
+
+    n = range(len(first))
+    target = np.array(
+        [softmax([temperature * (first[k] @ first[j] + second[k] @ second[j]) / 2 for j in n]) for k in n]
+    )
+    losses = []
+    for k in n:
+        one = np.log(softmax([first[k] @ second[j] / temperature for j in n]))
+        other = np.log(softmax([second[k] @ first[j] / temperature for j in n]))
+        losses.append(-sum(target[k, j] * one[j] + target[j, k] * other[j] for j in n) / 2)
+    return losses
+
+
+def test_the_alignment_by_similarities_equals_its_loop_and_is_0_for_one_item() -> None:
+    first, second = spaces(6, 3)
+    ours = similarity_alignment(first, second, temperature=2.0)
+    expected = naive_similarity(first.detach().numpy(), second.detach().numpy(), 2.0)
+    np.testing.assert_allclose(ours.detach(), expected, rtol=1e-10)
+    assert torch.autograd.gradcheck(lambda a, b: similarity_alignment(a, b, temperature=0.5), spaces(4, 3))
+    assert similarity_alignment(*spaces(1, 3), temperature=1.0).tolist() == [0.0]
 
 
 def test_gradients_are_those_of_the_losses() -> None:

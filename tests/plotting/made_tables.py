@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from reclib.plotting import figures
-from tests.plotting import made_longtail, made_sequence
+from tests.plotting import made_longtail, made_sequence, made_tf_llmer
 
 
 @dataclass(frozen=True)
@@ -212,4 +212,5 @@ EXAMPLES = {
         figures.embedding_spaces, made_sequence.spaces(), {"columns": 4, "width": "text", "ratio": 1.2}
     ),
     "accuracy_and_cost": Example(figures.accuracy_and_cost, made_sequence.cost()),
+    "loss_curves": Example(figures.loss_curves, made_tf_llmer.curves(), {"columns": 2, "width": "text"}),
 }

@@ -64,6 +64,15 @@ def test_temperatures_are_labelled_and_told_apart() -> None:
     assert len({(one.color, one.marker, one.line) for one in shown.values()}) == 5
 
 
+def test_a_method_with_normalised_items_looks_like_itself_and_is_told_apart() -> None:
+    shown = style.method_styles(["pca", "pca_norm", "random_norm"])
+    assert [one.label for one in shown.values()] == ["PCA init", "PCA init + norm", "random init + norm"]
+    assert shown["pca_norm"].color == shown["pca"].color
+    assert shown["pca_norm"].marker != shown["pca"].marker
+    with pytest.raises(InputError, match="mine_norm"):
+        style.method_styles(["mine_norm"])
+
+
 def test_an_unknown_method_is_refused_and_can_be_added(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match=r'METHOD_STYLE\["mine"\]'):
         style.method_styles(["mine"])

@@ -19,11 +19,15 @@ from reclib.training.methods import (
     dllm2rec,
     dros,
     faerec,
+    item_tables,
     llm_esr,
+    llmemb,
     llminit,
     loam,
     melt,
     rlmrec,
+    text_adapters,
+    tf_llmer,
 )
 
 if TYPE_CHECKING:
@@ -80,6 +84,43 @@ METHODS: dict[str, Method] = {
     ),
     "llm_esr": Method(train=llm_esr.train, options=llm_esr.LLMESROptions, grid=llm_esr.GRID, reads_text=True),
     "faerec": Method(train=faerec.train, options=faerec.FAERecOptions, grid=faerec.GRID, reads_text=True),
+    "random_init": Method(
+        train=item_tables.train_random, options=item_tables.RandomInitOptions, grid=item_tables.RANDOM_GRID
+    ),
+    "llminit_dimensions": Method(
+        train=item_tables.train_dimensions,
+        options=item_tables.DimensionsOptions,
+        grid=item_tables.DIMENSIONS_GRID,
+        reads_text=True,
+    ),
+    "projected_init": Method(
+        train=item_tables.train_projected,
+        options=item_tables.ProjectedInitOptions,
+        grid=item_tables.PROJECTED_GRID,
+        reads_text=True,
+    ),
+    "frozen_adapter": Method(
+        train=text_adapters.train_frozen,
+        options=text_adapters.FrozenAdapterOptions,
+        grid=text_adapters.FROZEN_GRID,
+        reads_text=True,
+    ),
+    "alpharec": Method(
+        train=text_adapters.train_alpharec,
+        options=text_adapters.AlphaRecOptions,
+        grid=text_adapters.ALPHAREC_GRID,
+        reads_text=True,
+    ),
+    "llmemb": Method(train=llmemb.train, options=llmemb.LLMEmbOptions, grid=llmemb.GRID, reads_text=True),
+    "llm_esr_items": Method(
+        train=llm_esr.train_items,
+        options=llm_esr.LLMESRItemsOptions,
+        grid=llm_esr.ITEMS_GRID,
+        reads_text=True,
+    ),
+    "tf_llmer": Method(
+        train=tf_llmer.train, options=tf_llmer.TFLLMEROptions, grid=tf_llmer.GRID, reads_text=True
+    ),
     "dros": Method(train=dros.train, options=dros.DROSOptions, grid=dros.GRID),
     "dllm2rec": Method(
         train=dllm2rec.train, options=dllm2rec.DLLM2RecOptions, grid=dllm2rec.GRID, reads_teacher=True

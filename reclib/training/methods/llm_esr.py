@@ -36,8 +36,9 @@ from reclib.models.dual_view import DualView
 from reclib.models.items import IdItems, pca
 from reclib.models.sequence_model import SequenceModel
 from reclib.models.text_adapter import TextAdapter
-from reclib.schema import PAD_IDX, settle
+from reclib.schema import PAD_IDX, InputError, settle
 from reclib.training.loop import Fitted, fit
+from reclib.training.methods.item_norm import ItemNorm, with_norm
 from reclib.training.methods.starting import drawn_weights, encoder, text_matrix
 from reclib.training.sequence_batches import Batch
 from reclib.training.sequence_objectives import Context, Objective, SequenceObjective
@@ -69,8 +70,31 @@ class LLMESROptions:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class LLMESRItemsOptions(LLMESROptions):
+    """Options of LLM-ESR and the normalisation of the item vectors of both views.
+
+    norm: None leaves them as they are; else at lookup and at scoring, for one table serves both here
+    """
+
+    norm: ItemNorm | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.norm is not None and self.norm.where != "both":
+            raise InputError(
+                f"llm_esr: items normalised at {self.norm.where} alone: both views are read and scored with "
+                "the same vectors, choose both"
+            )
+
+
 GRID = tuple(
     LLMESROptions(distillation_weight=weight, n_similar=n_similar)
+    for weight in (0.1, 0.01, 0.001)
+    for n_similar in (10, 4)
+)
+ITEMS_GRID = tuple(
+    LLMESRItemsOptions(distillation_weight=weight, n_similar=n_similar)
     for weight in (0.1, 0.01, 0.001)
     for n_similar in (10, 4)
 )
@@ -134,12 +158,23 @@ def train(setup: MethodSetup, options: LLMESROptions, *, seed: int, workdir: Pat
 
     Raises InputError where item texts are missing, and what `fit` raises.
     """
+    return _train(setup, options, None, seed=seed, workdir=workdir)
+
+
+def train_items(setup: MethodSetup, options: LLMESRItemsOptions, *, seed: int, workdir: Path) -> Fitted:
+    """As `train`, with the item vectors of both views normalised."""
+    return _train(setup, options, options.norm, seed=seed, workdir=workdir)
+
+
+def _train(
+    setup: MethodSetup, options: LLMESROptions, norm: ItemNorm | None, *, seed: int, workdir: Path
+) -> Fitted:
     text, d_model = text_matrix(setup, "LLM-ESR"), setup.backbone.d_model
     dataset, windows = setup.dataset, setup.dataset.train
     with drawn_weights(seed):
         model = DualView(
-            IdItems.from_matrix(pca(text, d_model)),
-            TextAdapter(text, d_model, hidden=text.shape[1] // 2),
+            with_norm(IdItems.from_matrix(pca(text, d_model)), norm),
+            with_norm(TextAdapter(text, d_model, hidden=text.shape[1] // 2), norm),
             encoder(setup),
             d_model=d_model,
             n_heads=options.n_heads,
