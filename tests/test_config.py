@@ -81,6 +81,10 @@ def another(name: str, value: Any) -> Any:
         "sequence.train.positions": "last",
         "traditional.train.loss": "gbce",
         "traditional.train.positions": "all",
+        "geometry.wording": "titles" if value == "attributes" else "attributes",
+        "geometry.weights": (0.0, 0.7),
+        "geometry.train.loss": "gbce",
+        "geometry.train.positions": "last",
     }
     if name in choices:
         return choices[name]
@@ -292,7 +296,7 @@ def test_an_override_may_replace_a_group() -> None:
         ("tune.temperature", "tune.objective.temperature"),
         ("decodng.top_k", "decoding.top_k"),
         ("tune.epochs.number", "tune.epochs"),
-        ("qqqq", "name, data, lm, tune, decoding, evaluation, sequence, traditional, seeds"),
+        ("qqqq", "name, data, lm, tune, decoding, evaluation, sequence, traditional, geometry, seeds"),
     ],
 )
 def test_an_unknown_override_names_those_near_it(name: str, near: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from reclib.config.data import DataConfig, SyntheticConfig
+from reclib.config.geometry import PAPER_GEOMETRY, SMOKE_GEOMETRY, GeometryConfig
 from reclib.config.lm import DecodingConfig, EvaluationConfig, LMConfig, ObjectiveConfig, TuneConfig
 from reclib.config.sequence import BackboneConfig, SequenceConfig, SequenceTrainConfig, TextConfig
 from reclib.config.traditional import TraditionalConfig
@@ -18,6 +19,7 @@ class Profile:
 
     data, lm, tune, decoding, evaluation: of a language model as a recommender
     sequence: of sequence recommenders; traditional: of those that language models are compared with
+    geometry: of the study of text tables, conditioning and Rec-PCA
     seeds: of the runs that a result is the mean of
     """
 
@@ -29,6 +31,7 @@ class Profile:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     sequence: SequenceConfig = field(default_factory=SequenceConfig)
     traditional: TraditionalConfig = field(default_factory=TraditionalConfig)
+    geometry: GeometryConfig = field(default_factory=GeometryConfig)
     seeds: tuple[int, ...] = (0,)
 
     def __post_init__(self) -> None:
@@ -68,6 +71,7 @@ SMOKE = Profile(
         train=SequenceTrainConfig(loss="cross_entropy", positions="last", epochs=3),
         learning_rates=(1e-2,),
     ),
+    geometry=SMOKE_GEOMETRY,
 )
 
 # Every other setting is a default above, sized so that notebooks 00–15 take under half an hour on two cores.
@@ -227,6 +231,7 @@ PAPER = Profile(
         dropouts=(0.2, 0.5, 0.7),  # ours
         weight_decays=(0.0,),  # ours
     ),
+    geometry=PAPER_GEOMETRY,  # ours: each value says where it stands
     seeds=(0, 1, 2),  # ours
 )
 

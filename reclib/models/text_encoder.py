@@ -1,11 +1,11 @@
-"""Texts to vectors: a sentence encoder, or the averaged last hidden states of a causal LM."""
+"""Texts to vectors: a sentence encoder, or the last hidden states of a causal LM, pooled over a text."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -21,26 +21,39 @@ from reclib.schema import InputError
 
 AT_ONCE = 32  # texts of a forward pass
 
+Pooling = Literal["mean", "last_token"]
+
 
 class TextEncoder:
-    """Mean of the last hidden states over a text's tokens; scaled to length 1 where `is_normalised`.
+    """The last hidden states of a text in one vector; scaled to length 1 where `is_normalised`.
 
-    network: gives `last_hidden_state`; max_tokens: longer texts are cut. The vector of a text does not
-    depend on the texts it is batched with, but for rounding.
+    network: gives `last_hidden_state`; max_tokens: longer texts are cut
+    poolings: "mean" over the text's tokens, or the state of its "last_token"; of several, from one pass, the
+    vectors stand side by side
+
+    The vector of a text does not depend on the texts it is batched with, but for rounding.
     """
 
     def __init__(
-        self, network: nn.Module, tokenizer: Any, *, max_tokens: int, is_normalised: bool, device: str
+        self,
+        network: nn.Module,
+        tokenizer: Any,
+        *,
+        max_tokens: int,
+        is_normalised: bool,
+        device: str,
+        poolings: Sequence[Pooling] = ("mean",),
     ) -> None:
         self.network = network.eval().to(device)
         self.tokenizer = tokenizer
         self.max_tokens = max_tokens
         self.is_normalised = is_normalised
         self.device = device
+        self.poolings = tuple(poolings)
 
     @torch.inference_mode()
     def __call__(self, texts: list[str]) -> np.ndarray:
-        """(n, E) float32; zeros for a text without any token."""
+        """(n, E) float32, (n, kE) of k poolings; zeros for a text without any token."""
         order = np.argsort([len(text) for text in texts], kind="stable")
         rows: list[Tensor] = [torch.zeros(0)] * len(texts)
         for start in range(0, len(order), AT_ONCE):
@@ -59,24 +72,41 @@ class TextEncoder:
             return_tensors="pt",
         ).to(self.device)
         hidden = self.network(**tokens).last_hidden_state.float()
-        mask = tokens["attention_mask"][..., None]
-        mean = (hidden * mask).sum(dim=1) / mask.sum(dim=1).clamp_min(1)
-        return (normalize(mean, dim=1) if self.is_normalised else mean).cpu()
+        mask = tokens["attention_mask"]
+        pooled = [_POOLED[name](hidden, mask) for name in self.poolings]
+        return torch.cat([normalize(rows, dim=1) if self.is_normalised else rows for rows in pooled], 1).cpu()
 
 
-def load_encoder(config: TextConfig, *, texts: Sequence[str], device: str) -> TextEncoder:
+def _mean(hidden: Tensor, mask: Tensor) -> Tensor:
+    return (hidden * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True).clamp_min(1)
+
+
+def _last_token(hidden: Tensor, mask: Tensor) -> Tensor:
+    last = mask.sum(dim=1, keepdim=True).clamp_min(1) - 1  # padding is on the right
+    return hidden.take_along_dim(last[..., None], dim=1)[:, 0] * mask.any(dim=1, keepdim=True)
+
+
+_POOLED = {"mean": _mean, "last_token": _last_token}
+
+
+def load_encoder(
+    config: TextConfig, *, texts: Sequence[str], device: str, poolings: Sequence[Pooling] = ("mean",)
+) -> TextEncoder:
     """The encoder that a setting names: a sentence encoder or causal LM, by asset or folder, or "random".
 
     A folder with a `modules.json` is a sentence encoder in the form of sentence-transformers: mean pooling,
     scaled to length 1 where it says so. "random": an untrained LM with a vocabulary made from `texts`, for
-    trying out. Raises InputError for a name that is none of these, and for a pooling other than the mean.
+    trying out. poolings: of a causal LM, see `TextEncoder`. Raises InputError for a name that is none of
+    these, and for a sentence encoder with another pooling than the mean, its own or asked for.
     """
     if config.encoder == "random":
         network, tokenizer = random_lm(list(texts), seed=0)
-        return _of_lm(network, tokenizer, config, device)
+        return _of_lm(network, tokenizer, config, device, poolings)
     folder = _folder(config.encoder)
     if folder is None or not (folder / "modules.json").is_file():
-        return _of_lm(*load_pretrained(config.encoder), config, device)
+        return _of_lm(*load_pretrained(config.encoder), config, device, poolings)
+    if tuple(poolings) != ("mean",):
+        raise InputError(f"{config.encoder} is a sentence encoder, trained for the mean: not {poolings}")
     modules = json.loads((folder / "modules.json").read_text("utf-8"))
     kinds = [module["type"].rpartition(".")[2] for module in modules]
     _check_pooling(folder, modules, kinds)
@@ -89,9 +119,16 @@ def load_encoder(config: TextConfig, *, texts: Sequence[str], device: str) -> Te
     )
 
 
-def _of_lm(network: Any, tokenizer: Any, config: TextConfig, device: str) -> TextEncoder:
+def _of_lm(
+    network: Any, tokenizer: Any, config: TextConfig, device: str, poolings: Sequence[Pooling]
+) -> TextEncoder:
     return TextEncoder(
-        network.base_model, tokenizer, max_tokens=config.max_tokens, is_normalised=False, device=device
+        network.base_model,
+        tokenizer,
+        max_tokens=config.max_tokens,
+        is_normalised=False,
+        device=device,
+        poolings=poolings,
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from reclib.plotting import figures
-from tests.plotting import made_longtail, made_sequence
+from tests.plotting import made_geometry, made_longtail, made_sequence
 
 
 @dataclass(frozen=True)
@@ -212,4 +212,30 @@ EXAMPLES = {
         figures.embedding_spaces, made_sequence.spaces(), {"columns": 4, "width": "text", "ratio": 1.2}
     ),
     "accuracy_and_cost": Example(figures.accuracy_and_cost, made_sequence.cost()),
+    "table_distributions": Example(
+        figures.table_distributions,
+        made_geometry.distributions(),
+        {"columns": 3, "width": "text", "ratio": 0.75},
+        {"quantity": "length"},
+    ),
+    "formula_curves": Example(
+        figures.formula_curves, made_geometry.formulas(), {"columns": 2, "width": "text", "ratio": 0.7}
+    ),
+    "norms_through_softmax": Example(
+        figures.norms_through_softmax, made_geometry.softmax(), {"columns": 3, "width": "text", "ratio": 0.7}
+    ),
+    "overlap_by_table": Example(figures.overlap_by_table, made_geometry.overlap()),
+    "training_losses": Example(figures.training_losses, made_geometry.losses()),
+    "curvature_against_loss": Example(
+        figures.curvature_against_loss,
+        made_geometry.curvature(),
+        {"rows": 2, "columns": 2, "width": "text", "ratio": 0.55},
+    ),
+    "projection_sweep": Example(
+        figures.projection_sweep,
+        made_geometry.sweep(),
+        {"columns": 3, "width": "text", "ratio": 0.8},
+        {"x_label": "weight λ"},
+    ),
+    "feasible_dimensions": Example(figures.feasible_dimensions, made_geometry.dimensions()),
 }
