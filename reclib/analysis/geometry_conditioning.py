@@ -115,8 +115,9 @@ def at_equal_loss(trained: Trained, *, level: float | None = None) -> pd.DataFra
 def normalisation_effect(trained: Trained, *, n_resamples: int, level: float | None = None) -> pd.DataFrame:
     """What normalisation changes at equal loss, start by start, with 95 % intervals over the contexts.
 
-    Columns: start, measure, value, low, high. "kappa_ratio": median κ without over with, of the same
-    contexts and seeds; "cv_difference": cv of λ_max with minus without.
+    level: by default the lowest that every training reaches. Columns: start, level, measure, value, low,
+    high. "kappa_ratio": median κ without over with, of the same contexts and seeds; "cv_difference": cv of
+    λ_max with minus without.
     """
     level = common_level(trained) if level is None else level
     by_start: dict[str, list[tuple[pd.DataFrame, pd.DataFrame]]] = {}
@@ -133,8 +134,16 @@ def normalisation_effect(trained: Trained, *, n_resamples: int, level: float | N
         for name, effect in effects.items():
             values = np.array([np.mean([effect(*pair, chosen) for pair in pairs]) for chosen in drawn])
             low, high = np.quantile(values[1:], (0.025, 0.975))
-            rows.append((start, name, float(values[0]), float(low), float(high)))
-    return pd.DataFrame(rows, columns=["start", "measure", "value", "low", "high"])
+            rows.append((start, level, name, float(values[0]), float(low), float(high)))
+    return pd.DataFrame(rows, columns=["start", "level", "measure", "value", "low", "high"])
+
+
+def effect_by_pair(trained: Trained, *, n_resamples: int) -> pd.DataFrame:
+    """`normalisation_effect` of each start at the lowest loss that its own two trainings reach."""
+    starts = dict.fromkeys(run.start for run in trained)
+    pairs = [{run: each for run, each in trained.items() if run.start == start} for start in starts]
+    tables = [normalisation_effect(pair, n_resamples=n_resamples) for pair in pairs]
+    return pd.concat(tables, ignore_index=True)
 
 
 def _resamples(n_contexts: int, n_resamples: int) -> list[np.ndarray]:

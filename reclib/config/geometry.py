@@ -37,7 +37,7 @@ class GeometryConfig:
     train: SequenceTrainConfig = field(
         default_factory=lambda: SequenceTrainConfig(loss="cross_entropy", epochs=40, learning_rate=3e-3)
     )
-    scale: float = 8.0
+    scale: float = 4.0
     n_contexts: int = 128
     epochs_kept: tuple[int, ...] = (0, 1, 2, 3, 4, 6, 8, 10, 13, 16, 20, 25, 32, 40)
     cone_items: int = 20_000

@@ -111,6 +111,12 @@ def test_the_effect_is_of_the_same_contexts_at_the_level_that_both_reach() -> No
     assert effect.loc["cv_difference", ["value", "low", "high"]].tolist() == pytest.approx(
         [0, 0, 0], abs=1e-9
     )
+    slow: Any = {
+        run("random", is_normalised=how): {"contexts": plain.assign(loss=8.0)} for how in (False, True)
+    }
+    pairs = geometry_conditioning.effect_by_pair(made | slow, n_resamples=10)
+    assert pairs.groupby("start")["level"].first().to_dict() == {"pca": 7.0, "random": 8.0}
+    assert geometry_conditioning.normalisation_effect(made | slow, n_resamples=10)["level"].unique() == [8.0]
     levels = geometry_conditioning.at_equal_loss(made)
     assert levels["kappa"].tolist() == pytest.approx([60, 20])
     assert levels["share_of_bound"].tolist() == pytest.approx([1.2, 9.0])
