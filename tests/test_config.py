@@ -84,6 +84,10 @@ def another(name: str, value: Any) -> Any:
         "tf_llmer.pooling": "last_token",
         "tf_llmer.train.loss": "gbce",
         "tf_llmer.train.positions": "last",
+        "geometry.wording": "titles" if value == "attributes" else "attributes",
+        "geometry.weights": (0.0, 0.7),
+        "geometry.train.loss": "gbce",
+        "geometry.train.positions": "last",
     }
     if name in choices:
         return choices[name]
@@ -296,6 +300,7 @@ def test_an_override_may_replace_a_group() -> None:
         ("decodng.top_k", "decoding.top_k"),
         ("tune.epochs.number", "tune.epochs"),
         ("qqqq", "name, data, lm, tune, decoding, evaluation, sequence, traditional, tf_llmer, seeds"),
+        ("qqqq", "name, data, lm, tune, decoding, evaluation, sequence, traditional, geometry, seeds"),
     ],
 )
 def test_an_unknown_override_names_those_near_it(name: str, near: str) -> None:

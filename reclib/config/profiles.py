@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from reclib.config.data import DataConfig, SyntheticConfig
+from reclib.config.geometry import PAPER_GEOMETRY, SMOKE_GEOMETRY, GeometryConfig
 from reclib.config.lm import DecodingConfig, EvaluationConfig, LMConfig, ObjectiveConfig, TuneConfig
 from reclib.config.sequence import BackboneConfig, SequenceConfig, SequenceTrainConfig, TextConfig
 from reclib.config.tf_llmer import PAPER_TF_LLMER, SMOKE_TF_LLMER, TFLLMERConfig
@@ -20,6 +21,7 @@ class Profile:
     data, lm, tune, decoding, evaluation: of a language model as a recommender
     sequence: of sequence recommenders; traditional: of those that language models are compared with
     tf_llmer: of the comparison of TF-LLMER
+    geometry: of the study of text tables, conditioning and Rec-PCA
     seeds: of the runs that a result is the mean of
     """
 
@@ -32,6 +34,7 @@ class Profile:
     sequence: SequenceConfig = field(default_factory=SequenceConfig)
     traditional: TraditionalConfig = field(default_factory=TraditionalConfig)
     tf_llmer: TFLLMERConfig = field(default_factory=TFLLMERConfig)
+    geometry: GeometryConfig = field(default_factory=GeometryConfig)
     seeds: tuple[int, ...] = (0,)
 
     def __post_init__(self) -> None:
@@ -72,6 +75,7 @@ SMOKE = Profile(
         learning_rates=(1e-2,),
     ),
     tf_llmer=SMOKE_TF_LLMER,
+    geometry=SMOKE_GEOMETRY,
 )
 
 # Every other setting is a default above, sized so that notebooks 00–15 take under half an hour on two cores.
@@ -232,6 +236,7 @@ PAPER = Profile(
         weight_decays=(0.0,),  # ours
     ),
     tf_llmer=PAPER_TF_LLMER,  # ours: each value says where it stands
+    geometry=PAPER_GEOMETRY,  # ours: each value says where it stands
     seeds=(0, 1, 2),  # ours
 )
 

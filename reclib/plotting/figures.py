@@ -4,6 +4,16 @@ from __future__ import annotations
 
 from reclib.plotting.figures_comparison import decoding_cost, method_comparison, paper_against_ours
 from reclib.plotting.figures_data import items_by_frequency, popularity_curve, valid_tokens_by_depth
+from reclib.plotting.figures_geometry import (
+    curvature_against_loss,
+    feasible_dimensions,
+    formula_curves,
+    norms_through_softmax,
+    overlap_by_table,
+    projection_sweep,
+    table_distributions,
+    training_losses,
+)
 from reclib.plotting.figures_longtail import (
     hit_coefficients,
     matched_contrasts,
@@ -31,21 +41,29 @@ __all__ = [
     "accuracy_by_popularity",
     "comparison_grid",
     "component_training",
+    "curvature_against_loss",
     "decoding_cost",
     "embedding_spaces",
+    "feasible_dimensions",
+    "formula_curves",
     "gradient_norms",
     "hit_coefficients",
     "items_by_frequency",
     "loss_curves",
     "matched_contrasts",
     "method_comparison",
+    "norms_through_softmax",
+    "overlap_by_table",
     "paper_against_ours",
     "popularity_curve",
+    "projection_sweep",
     "sensitivity",
     "small_weight_share_by_position",
     "sorted_weights",
+    "table_distributions",
     "tail_cells",
     "temperature_curve",
+    "training_losses",
     "two_popularity_curves",
     "valid_tokens_by_depth",
 ]

@@ -117,6 +117,16 @@ def test_the_gradient_on_the_sphere_of_directions_is_zero() -> None:
     penalised_variance(KNOWN, free, weight=0.8).backward()
     outside = free.grad - directions @ (directions.T @ free.grad)
     assert outside.abs().max() < 1e-8 * free.grad.abs().max()
+    best, generator = penalised_variance(KNOWN, directions, weight=0.8), torch.Generator().manual_seed(1)
+    for _ in range(20):
+        aside = torch.randn(E, D, generator=generator, dtype=torch.float64)
+        aside = 1e-3 * (aside - directions @ (directions.T @ aside))
+        there, back = (
+            penalised_variance(KNOWN, torch.linalg.qr(directions + step)[0], weight=0.8)
+            for step in (aside, -aside)
+        )
+        assert abs(there - back) < 1e-3 * (2 * best - there - back), "the first difference vanishes"
+        assert there + back - 2 * best < 0
 
 
 def test_the_penalty_is_kernel_target_alignment() -> None:

@@ -42,6 +42,21 @@ def test_a_vector_does_not_depend_on_the_others(encoder: TextEncoder) -> None:
     assert together.dtype == np.float32
 
 
+def test_poolings_stand_side_by_side_and_the_last_token_is_the_texts_own() -> None:
+    config = TextConfig(encoder="random", max_tokens=12)
+    both = load_encoder(config, texts=TEXTS, device="cpu", poolings=("mean", "last_token"))
+    last = load_encoder(config, texts=TEXTS, device="cpu", poolings=("last_token",))
+    rows, plain = both(TEXTS), load_encoder(config, texts=TEXTS, device="cpu")(TEXTS)
+    np.testing.assert_array_equal(rows[:, : plain.shape[1]], plain)
+    np.testing.assert_array_equal(rows[:, plain.shape[1] :], last(TEXTS))
+    for text, row in zip(TEXTS, last(TEXTS), strict=True):
+        tokens = last.tokenizer(text)["input_ids"][:12]
+        with torch.no_grad():
+            hidden = last.network(input_ids=torch.tensor([tokens])).last_hidden_state[0]
+        np.testing.assert_allclose(row, hidden[-1].numpy(), atol=1e-5)
+    assert not last(["", "Moon"])[0].any()
+
+
 def test_a_text_without_tokens_is_zero(encoder: TextEncoder) -> None:
     assert not encoder(["", "Moon"])[0].any()
 
@@ -56,6 +71,12 @@ def test_names_that_are_no_encoder_and_unknown_poolings_are_refused(tmp_path: Pa
     (tmp_path / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
     with pytest.raises(InputError, match="pooling by .*cls"):
         load_encoder(TextConfig(encoder=str(tmp_path)), texts=TEXTS, device="cpu")
+
+
+def test_a_sentence_encoder_keeps_the_pooling_it_was_trained_for(tmp_path: Path) -> None:
+    (tmp_path / "modules.json").write_text("[]")
+    with pytest.raises(InputError, match="is a sentence encoder, trained for the mean"):
+        load_encoder(TextConfig(encoder=str(tmp_path)), texts=TEXTS, device="cpu", poolings=("last_token",))
 
 
 @pytest.mark.skipif(not assets.is_fetched("all-minilm-l6-v2"), reason="all-minilm-l6-v2 is not fetched")

@@ -11,6 +11,7 @@ import pandas as pd
 
 from reclib.plotting import figures
 from tests.plotting import made_longtail, made_sequence, made_tf_llmer
+from tests.plotting import made_geometry, made_longtail, made_sequence
 
 
 @dataclass(frozen=True)
@@ -213,4 +214,30 @@ EXAMPLES = {
     ),
     "accuracy_and_cost": Example(figures.accuracy_and_cost, made_sequence.cost()),
     "loss_curves": Example(figures.loss_curves, made_tf_llmer.curves(), {"columns": 2, "width": "text"}),
+    "table_distributions": Example(
+        figures.table_distributions,
+        made_geometry.distributions(),
+        {"columns": 3, "width": "text", "ratio": 0.75},
+        {"quantity": "length"},
+    ),
+    "formula_curves": Example(
+        figures.formula_curves, made_geometry.formulas(), {"columns": 2, "width": "text", "ratio": 0.7}
+    ),
+    "norms_through_softmax": Example(
+        figures.norms_through_softmax, made_geometry.softmax(), {"columns": 3, "width": "text", "ratio": 0.7}
+    ),
+    "overlap_by_table": Example(figures.overlap_by_table, made_geometry.overlap()),
+    "training_losses": Example(figures.training_losses, made_geometry.losses()),
+    "curvature_against_loss": Example(
+        figures.curvature_against_loss,
+        made_geometry.curvature(),
+        {"rows": 2, "columns": 2, "width": "text", "ratio": 0.55},
+    ),
+    "projection_sweep": Example(
+        figures.projection_sweep,
+        made_geometry.sweep(),
+        {"columns": 3, "width": "text", "ratio": 0.8},
+        {"x_label": "weight λ"},
+    ),
+    "feasible_dimensions": Example(figures.feasible_dimensions, made_geometry.dimensions()),
 }
