@@ -2,6 +2,7 @@
 
 from reclib.config.canonical import canonical_json, config_hash, override
 from reclib.config.data import DataConfig, SyntheticConfig
+from reclib.config.eisam import EisamConfig
 from reclib.config.lm import DecodingConfig, EvaluationConfig, LMConfig, ObjectiveConfig, TuneConfig
 from reclib.config.preference import PreferenceConfig
 from reclib.config.profiles import DEFAULT, PAPER, PROFILES, SMOKE, Profile, profile
@@ -18,6 +19,7 @@ __all__ = [
     "BackboneConfig",
     "DataConfig",
     "DecodingConfig",
+    "EisamConfig",
     "EvaluationConfig",
     "LMConfig",
     "ObjectiveConfig",

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from reclib.plotting.figures_comparison import decoding_cost, method_comparison, paper_against_ours
 from reclib.plotting.figures_data import items_by_frequency, popularity_curve, valid_tokens_by_depth
+from reclib.plotting.figures_eisam import (
+    eisam_sensitivity,
+    rise_along_lines,
+    sharpness_by_decile,
+    tail_against_overall,
+)
 from reclib.plotting.figures_longtail import (
     hit_coefficients,
     matched_contrasts,
@@ -31,6 +37,7 @@ __all__ = [
     "comparison_grid",
     "component_training",
     "decoding_cost",
+    "eisam_sensitivity",
     "embedding_spaces",
     "gradient_norms",
     "hit_coefficients",
@@ -39,9 +46,12 @@ __all__ = [
     "method_comparison",
     "paper_against_ours",
     "popularity_curve",
+    "rise_along_lines",
     "sensitivity",
+    "sharpness_by_decile",
     "small_weight_share_by_position",
     "sorted_weights",
+    "tail_against_overall",
     "tail_cells",
     "temperature_curve",
     "two_popularity_curves",

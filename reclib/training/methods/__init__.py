@@ -24,6 +24,7 @@ from reclib.training.methods import (
     loam,
     melt,
     rlmrec,
+    sharpness,
 )
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ METHODS: dict[str, Method] = {
     ),
     "llm_esr": Method(train=llm_esr.train, options=llm_esr.LLMESROptions, grid=llm_esr.GRID, reads_text=True),
     "faerec": Method(train=faerec.train, options=faerec.FAERecOptions, grid=faerec.GRID, reads_text=True),
+    "sharpness": Method(train=sharpness.train, options=sharpness.SharpnessOptions, grid=sharpness.GRID),
     "dros": Method(train=dros.train, options=dros.DROSOptions, grid=dros.GRID),
     "dllm2rec": Method(
         train=dllm2rec.train, options=dllm2rec.DLLM2RecOptions, grid=dllm2rec.GRID, reads_teacher=True
