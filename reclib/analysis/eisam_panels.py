@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,8 +9,10 @@ import pandas as pd
 
 from reclib.analysis.eisam_cells import EISAM, ERM, GAMMA, PENALTY, RADIUS, REWEIGHT, SAM, UNWEIGHTED
 from reclib.analysis.sequence_cells import Trained
+from reclib.analysis.sequence_panels import comparison_panels
 from reclib.analysis.sequence_tables import MAIN_K, differences_table
-from reclib.evaluation.metrics import ALL, METHOD, TAIL
+from reclib.evaluation.baselines import POPULARITY
+from reclib.evaluation.metrics import ALL, HEAD, METHOD, TAIL
 from reclib.schema import GROUP, METRIC, VALUE, K
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def spreads(panels: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["parameter", GROUP, "setting", *_ENDS, "spread", ERM])
 
 
-def ordered(table: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:
-    """The rows of some methods, in that order of theirs within each data set."""
-    place = table[METHOD].map({method: at for at, method in enumerate(methods)})
-    return table[place.notna()].assign(place=place).sort_values("place", kind="stable").drop(columns="place")
+def main_panels(comparison: pd.DataFrame, *, metric: str = "NDCG") -> pd.DataFrame:
+    """Rows for `figures.comparison_grid`: one metric at 10 on all, head and tail targets."""
+    panels = comparison_panels(comparison, metric=metric, groups=(ALL, HEAD, TAIL))
+    return panels[panels[METHOD] != POPULARITY].reset_index(drop=True)

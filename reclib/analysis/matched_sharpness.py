@@ -48,7 +48,7 @@ PATIENCE, LONGEST = 2, 3  # epochs past the nearest loss; epochs at most, in tho
 LOSS_WINDOWS = 4_096  # of training, that the matched loss is the mean of
 SLICE_WINDOWS = 512  # of each group
 DISTANCES = tuple(np.linspace(-1.0, 1.0, 11).round(6).tolist())
-BATCHES, BATCH_SIZE = 4, 64  # on which A and the cosines are measured
+BATCHES, BATCH_SIZE = 2, 64  # on which A and the cosines are measured
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -61,7 +61,7 @@ EISAM_SMOKE = EisamConfig(
     small_train=SequenceTrainConfig(
         loss="cross_entropy", positions="last", epochs=1, batch_size=16, learning_rate=1e-2
     ),
-    matched_windows=256,
+    matched_windows=96,
     matched_epochs=2,
     items_per_decile=2,
 )
@@ -73,12 +73,12 @@ EISAM_DEFAULT = EisamConfig(
     train=SequenceTrainConfig(
         loss="cross_entropy", positions="last", epochs=2, batch_size=128, learning_rate=5e-3
     ),
+    radii=(0.02, 0.05, 0.2),
+    penalties=(0.4, 0.8),
     gammas=(0.0, 0.25, 0.5, 1.0),
-    small=DataConfig(
-        source="synthetic", history_length=6, synthetic=SyntheticConfig(n_users=300, n_items=100)
-    ),
+    small=DataConfig(source="synthetic", history_length=6, synthetic=SyntheticConfig()),
     small_train=SequenceTrainConfig(
-        loss="cross_entropy", positions="last", epochs=3, batch_size=32, learning_rate=1e-2
+        loss="cross_entropy", positions="last", epochs=2, batch_size=32, learning_rate=1e-2
     ),
 )
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
 from reclib.plotting.parts import INTERVAL, arms, axes_list, check_columns, legend_above, metric_label, note
-from reclib.plotting.style import GREY, INK, SeriesStyle, dataset_styles, method_styles, styled
+from reclib.plotting.style import GREY, INK, SMALL_PT, SeriesStyle, dataset_styles, method_styles, styled
 from reclib.schema import InputError
 
 _VALUE = {"value": "float", "low": "float?", "high": "float?"}
@@ -50,11 +50,14 @@ def tail_against_overall(table: pd.DataFrame, axes: Any) -> None:
         metric = metric_label(table["metric"].iloc[0], table["k"].iloc[0])
         ax.set_xlabel(f"change in {metric}, all targets")
         ax.set_ylabel(f"change in {metric},\ntail targets")
-        for axis in (ax.xaxis, ax.yaxis):
-            axis.set_major_locator(MaxNLocator(5))
+        ax.xaxis.set_major_locator(MaxNLocator(3))
+        ax.yaxis.set_major_locator(MaxNLocator(5))
         if len(panels) > 1:
             ax.set_title(shown.label, loc="right")
-    legend_above(panels[0])
+    handles, labels = panels[0].get_legend_handles_labels()
+    panels[0].figure.legend(
+        handles, labels, loc="outside right center", frameon=False, fontsize=SMALL_PT, labelcolor=INK
+    )
     note(panels[0], f"against ERM; bars: {INTERVAL}, paired")
 
 
@@ -75,12 +78,12 @@ def sharpness_by_decile(table: pd.DataFrame, ax: Axes) -> None:
         rows = table.loc[table["method"] == method]
         _series(ax, rows["decile"] + offset, rows, style, line="none")
     found = table.drop_duplicates("decile").sort_values("decile")
-    ticks = [f"{row['decile']}\n({row['count']:.0f})" for row in found.to_dict("records")]
+    ticks = [f"{row['decile']}\n{row['count']:.0f}" for row in found.to_dict("records")]
     ax.set_xticks(found["decile"], ticks)
     ax.grid(visible=False, axis="x")
     ax.set_ylim(bottom=0)
     ax.yaxis.set_major_locator(MaxNLocator(5))
-    ax.set_xlabel("decile of popularity (mean training examples of its items)")
+    ax.set_xlabel("decile of popularity, and its mean count")
     ax.set_ylabel("sharpness $S_i$ (nats)")
     legend_above(ax)
     note(ax, f"bars: {INTERVAL} over items")
@@ -156,7 +159,7 @@ def eisam_sensitivity(table: pd.DataFrame, axes: Any) -> None:
         ax.yaxis.set_major_locator(MaxNLocator(4))
         ax.set_xlabel(SWEPT_EISAM[parameter])
         label = metric_label(rows["metric"].iloc[0], rows["k"].iloc[0])
-        ax.set_ylabel(f"{label}, {group}")
+        ax.set_ylabel(f"{label}, {group} targets")
     legend_above(flat[0])
     note(flat[0], f"bars and band: {INTERVAL}")
 
