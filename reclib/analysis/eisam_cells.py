@@ -44,12 +44,14 @@ def study(profile: Profile, *, small: bool = False) -> Profile:
     return replace(profile, sequence=sequence)
 
 
-def options(method: str) -> tuple[SharpnessOptions, ...]:
-    """The settings that a method is tried at, best guess first."""
+def options(method: str, *, n_buckets: int = 8) -> tuple[SharpnessOptions, ...]:
+    """The settings that a method is tried at, best guess first; n_buckets: of the CC-SAM-style step."""
     if method == "logit_adjustment":
         plain = SHARPNESS_FAMILY[ERM]
         return tuple(SharpnessOptions(sharpness=plain, adjustment=each) for each in _ADJUSTMENTS)
     step = _FAMILY[method] if method in _FAMILY else SHARPNESS_FAMILY[method]
+    if step.step == "buckets":
+        step = replace(step, n_buckets=n_buckets)
     if method in (ERM, REWEIGHT):
         return tuple(SharpnessOptions(sharpness=step, dropout=each) for each in _DROPOUTS)
     return tuple(SharpnessOptions(sharpness=replace(step, radius=radius)) for radius in _RADII)
@@ -57,12 +59,12 @@ def options(method: str) -> tuple[SharpnessOptions, ...]:
 
 def main_cells(profile: Profile) -> list[Cell]:
     """Every method at every setting it is tried at, on every data set and from every seed."""
-    whole, n_settings = study(profile), profile.eisam.n_settings
+    whole, eisam = study(profile), profile.eisam
     return [
         _cell(whole, data, method, each, seed)
         for data in datasets(whole)
         for method in METHODS
-        for each in options(method)[:n_settings]
+        for each in options(method, n_buckets=eisam.n_buckets)[: eisam.n_settings]
         for seed in profile.seeds
     ]
 

@@ -16,6 +16,7 @@ class EisamConfig:
 
     data, backbone, train, evaluation: one group a step; others: sources of further data sets, all else alike
     n_settings: settings of each method's list that are trained; the best on validation is reported
+    n_buckets: groups of items by popularity that the CC-SAM-style step perturbs for, a pass each
     radii, penalties, gammas: ρ, λ and γ, each varied around the default of `SharpnessConfig`
     small, small_train: data and training on which the exact item-wise step can be paid for
     matched_windows: training windows of the comparison at matched training loss, None for all
@@ -31,6 +32,7 @@ class EisamConfig:
     )
     evaluation: EvaluationConfig = field(default_factory=lambda: EvaluationConfig(n_windows=1_000_000))
     n_settings: int = 1
+    n_buckets: int = 8
     radii: tuple[float, ...] = (0.02, 0.05, 0.1, 0.2)
     penalties: tuple[float, ...] = (0.4, 0.8, 1.0)
     gammas: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -43,7 +45,7 @@ class EisamConfig:
     items_per_decile: int = 20
 
     def __post_init__(self) -> None:
-        counts = ("n_settings", "matched_windows", "matched_epochs", "items_per_decile")
+        counts = ("n_settings", "n_buckets", "matched_windows", "matched_epochs", "items_per_decile")
         settle(self, "eisam", positive=(*counts, "radii"), not_negative=("penalties", "gammas"))
 
 
@@ -54,6 +56,7 @@ EISAM_SMOKE = EisamConfig(
         loss="cross_entropy", positions="last", epochs=2, batch_size=64, learning_rate=1e-2
     ),
     evaluation=EvaluationConfig(n_windows=1_000_000, bootstrap=200),
+    n_buckets=2,
     radii=(0.05, 0.2),
     penalties=(0.8,),
     gammas=(0.0, 0.5),
@@ -73,9 +76,10 @@ EISAM_DEFAULT = EisamConfig(
     train=SequenceTrainConfig(
         loss="cross_entropy", positions="last", epochs=2, batch_size=128, learning_rate=5e-3
     ),
+    n_buckets=4,
     radii=(0.02, 0.05, 0.2),
     penalties=(0.4, 0.8),
-    gammas=(0.0, 0.25, 0.5, 1.0),
+    gammas=(0.0, 0.5, 1.0),
     small=DataConfig(source="synthetic", history_length=6, synthetic=SyntheticConfig()),
     small_train=SequenceTrainConfig(
         loss="cross_entropy", positions="last", epochs=2, batch_size=32, learning_rate=1e-2
@@ -117,6 +121,7 @@ EISAM_PAPER = EisamConfig(
         bootstrap=10_000,  # ours
     ),
     n_settings=4,  # ours: the same for every method
+    n_buckets=8,  # ours: specification §8
     radii=(0.01, 0.02, 0.05, 0.1, 0.2),  # ours: specification §8
     penalties=(0.1, 0.3, 0.5, 0.8, 1.0),  # ours: specification §8
     gammas=(0.0, 0.25, 0.5, 0.75, 1.0),  # ours: specification §4.2 and §8
