@@ -19,6 +19,7 @@ from reclib.config import (
     BackboneConfig,
     DataConfig,
     DecodingConfig,
+    EisamConfig,
     EvaluationConfig,
     LMConfig,
     ObjectiveConfig,
@@ -48,6 +49,7 @@ GROUPS = [
     TextConfig,
     SequenceConfig,
     TraditionalConfig,
+    EisamConfig,
     Profile,
 ]
 SOURCE = Path(config.__file__).with_name("profiles.py").read_text("utf-8")
@@ -66,6 +68,17 @@ def leaves(settings: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 def another(name: str, value: Any) -> Any:
     """A value that the setting may have and does not have now."""
     choices = {
+        "eisam.others": ("msl_toy",),
+        "eisam.data.split": "leave_one_out",
+        "eisam.data.empty_title": "keep",
+        "eisam.data.min_rating": 3.0,
+        "eisam.train.loss": "gbce",
+        "eisam.train.positions": "all",
+        "eisam.small.split": "leave_one_out",
+        "eisam.small.empty_title": "keep",
+        "eisam.small.min_rating": 3.0,
+        "eisam.small_train.loss": "gbce",
+        "eisam.small_train.positions": "all",
         "data.split": "leave_one_out",
         "data.empty_title": "keep",
         "data.min_rating": 3.0,
@@ -155,7 +168,8 @@ def test_profile_paper_leaves_no_setting_to_a_default() -> None:
     stated: dict[ast.Call, set[str | None]] = {}
     for call, keyword in paper_settings():
         stated.setdefault(call, set()).add(keyword.arg)
-    groups = {group.__name__: group for group in GROUPS if group is not SyntheticConfig}
+    apart = (SyntheticConfig, EisamConfig)  # what is made, and what has a file of its own
+    groups = {group.__name__: group for group in GROUPS if group not in apart}
     assert {ast.unparse(call.func) for call in stated} == set(groups)
     for call, given in stated.items():
         names = {each.name for each in dataclasses.fields(groups[ast.unparse(call.func)])}
@@ -301,6 +315,7 @@ def test_an_override_may_replace_a_group() -> None:
         ("tune.epochs.number", "tune.epochs"),
         ("qqqq", "name, data, lm, tune, decoding, evaluation, sequence, traditional, tf_llmer, seeds"),
         ("qqqq", "name, data, lm, tune, decoding, evaluation, sequence, traditional, geometry, seeds"),
+        ("qqqq", "name, data, lm, tune, decoding, evaluation, sequence, traditional, eisam, seeds"),
     ],
 )
 def test_an_unknown_override_names_those_near_it(name: str, near: str) -> None:

@@ -3,6 +3,7 @@
 from reclib.config.canonical import canonical_json, config_hash, override
 from reclib.config.data import DataConfig, SyntheticConfig
 from reclib.config.geometry import GeometryConfig
+from reclib.config.eisam import EisamConfig
 from reclib.config.lm import DecodingConfig, EvaluationConfig, LMConfig, ObjectiveConfig, TuneConfig
 from reclib.config.preference import PreferenceConfig
 from reclib.config.profiles import DEFAULT, PAPER, PROFILES, SMOKE, Profile, profile
@@ -20,6 +21,7 @@ __all__ = [
     "BackboneConfig",
     "DataConfig",
     "DecodingConfig",
+    "EisamConfig",
     "EvaluationConfig",
     "GeometryConfig",
     "LMConfig",

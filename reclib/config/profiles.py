@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from reclib.config.data import DataConfig, SyntheticConfig
 from reclib.config.geometry import PAPER_GEOMETRY, SMOKE_GEOMETRY, GeometryConfig
+from reclib.config.eisam import EISAM_DEFAULT, EISAM_PAPER, EISAM_SMOKE, EisamConfig
 from reclib.config.lm import DecodingConfig, EvaluationConfig, LMConfig, ObjectiveConfig, TuneConfig
 from reclib.config.sequence import BackboneConfig, SequenceConfig, SequenceTrainConfig, TextConfig
 from reclib.config.tf_llmer import PAPER_TF_LLMER, SMOKE_TF_LLMER, TFLLMERConfig
@@ -22,6 +23,7 @@ class Profile:
     sequence: of sequence recommenders; traditional: of those that language models are compared with
     tf_llmer: of the comparison of TF-LLMER
     geometry: of the study of text tables, conditioning and Rec-PCA
+    eisam: of sharpness-aware training
     seeds: of the runs that a result is the mean of
     """
 
@@ -35,6 +37,7 @@ class Profile:
     traditional: TraditionalConfig = field(default_factory=TraditionalConfig)
     tf_llmer: TFLLMERConfig = field(default_factory=TFLLMERConfig)
     geometry: GeometryConfig = field(default_factory=GeometryConfig)
+    eisam: EisamConfig = EISAM_DEFAULT
     seeds: tuple[int, ...] = (0,)
 
     def __post_init__(self) -> None:
@@ -76,6 +79,7 @@ SMOKE = Profile(
     ),
     tf_llmer=SMOKE_TF_LLMER,
     geometry=SMOKE_GEOMETRY,
+    eisam=EISAM_SMOKE,
 )
 
 # Every other setting is a default above, sized so that notebooks 00–15 take under half an hour on two cores.
@@ -237,6 +241,7 @@ PAPER = Profile(
     ),
     tf_llmer=PAPER_TF_LLMER,  # ours: each value says where it stands
     geometry=PAPER_GEOMETRY,  # ours: each value says where it stands
+    eisam=EISAM_PAPER,  # ours: config/eisam.py gives each its reason
     seeds=(0, 1, 2),  # ours
 )
 

@@ -87,6 +87,22 @@ def weighted_catalogue_cross_entropy(
     return _WeightedCatalogueCrossEntropy.apply(states, items, target, weights.to(states.dtype), rows_at_once)
 
 
+def logit_adjusted_cross_entropy(
+    states: Tensor, items: Tensor, target: Tensor, offset: Tensor, *, rows_at_once: int | None = None
+) -> Tensor:
+    """−log softmax(states @ items.T + offset)[target] over items 1…N, as `catalogue_cross_entropy`.
+
+    With offset = τ log π of the training data, scores alone estimate log P(item | history) − τ log P(item);
+    τ = 1 is the balanced softmax, 0 the cross-entropy. offset: (N+1,), without gradient; its entry of padding
+    is not read. Source: Menon et al. 2021; Ren et al. 2020.
+    """
+    ones = torch.ones_like(states[:, :1])
+    column = offset.to(items)[:, None]
+    return catalogue_cross_entropy(
+        torch.cat([states, ones], dim=1), torch.cat([items, column], dim=1), target, rows_at_once=rows_at_once
+    )
+
+
 def _rows_at_once(states: Tensor, items: Tensor) -> int:
     size = BLOCK_BYTES if states.device.type == "cpu" else DEVICE_BLOCK_BYTES
     return max(16, size // (len(items) * states.element_size()))

@@ -13,6 +13,11 @@ from reclib.plotting.figures_geometry import (
     projection_sweep,
     table_distributions,
     training_losses,
+from reclib.plotting.figures_eisam import (
+    eisam_sensitivity,
+    rise_along_lines,
+    sharpness_by_decile,
+    tail_against_overall,
 )
 from reclib.plotting.figures_longtail import (
     hit_coefficients,
@@ -43,6 +48,7 @@ __all__ = [
     "component_training",
     "curvature_against_loss",
     "decoding_cost",
+    "eisam_sensitivity",
     "embedding_spaces",
     "feasible_dimensions",
     "formula_curves",
@@ -57,10 +63,13 @@ __all__ = [
     "paper_against_ours",
     "popularity_curve",
     "projection_sweep",
+    "rise_along_lines",
     "sensitivity",
+    "sharpness_by_decile",
     "small_weight_share_by_position",
     "sorted_weights",
     "table_distributions",
+    "tail_against_overall",
     "tail_cells",
     "temperature_curve",
     "training_losses",

@@ -12,6 +12,7 @@ import pandas as pd
 from reclib.plotting import figures
 from tests.plotting import made_longtail, made_sequence, made_tf_llmer
 from tests.plotting import made_geometry, made_longtail, made_sequence
+from tests.plotting import made_eisam, made_longtail, made_sequence
 
 
 @dataclass(frozen=True)
@@ -196,6 +197,20 @@ EXAMPLES = {
     ),
     "hit_coefficients": Example(
         figures.hit_coefficients, made_longtail.coefficients(), {"columns": 3, "width": "text", "ratio": 0.55}
+    ),
+    "tail_against_overall": Example(
+        figures.tail_against_overall, made_eisam.trade_off(), {"columns": 2, "width": "text", "ratio": 0.8}
+    ),
+    "sharpness_by_decile": Example(figures.sharpness_by_decile, made_eisam.deciles()),
+    "rise_along_lines": Example(
+        figures.rise_along_lines,
+        made_eisam.lines(),
+        {"rows": 2, "columns": 2, "width": "text", "ratio": 0.6},
+    ),
+    "eisam_sensitivity": Example(
+        figures.eisam_sensitivity,
+        made_eisam.sensitivity(),
+        {"rows": 2, "columns": 3, "width": "text", "ratio": 0.75},
     ),
     "comparison_grid": Example(
         figures.comparison_grid,

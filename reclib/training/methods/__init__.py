@@ -28,6 +28,7 @@ from reclib.training.methods import (
     rlmrec,
     text_adapters,
     tf_llmer,
+    sharpness,
 )
 
 if TYPE_CHECKING:
@@ -121,6 +122,7 @@ METHODS: dict[str, Method] = {
     "tf_llmer": Method(
         train=tf_llmer.train, options=tf_llmer.TFLLMEROptions, grid=tf_llmer.GRID, reads_text=True
     ),
+    "sharpness": Method(train=sharpness.train, options=sharpness.SharpnessOptions, grid=sharpness.GRID),
     "dros": Method(train=dros.train, options=dros.DROSOptions, grid=dros.GRID),
     "dllm2rec": Method(
         train=dllm2rec.train, options=dllm2rec.DLLM2RecOptions, grid=dllm2rec.GRID, reads_teacher=True
