@@ -16,10 +16,13 @@ import pytest
 from reclib import config
 from reclib.assets import ASSETS
 from reclib.config import (
+    AlignConfig,
     BackboneConfig,
     DataConfig,
     DecodingConfig,
     EvaluationConfig,
+    GroundingConfig,
+    HybridConfig,
     LMConfig,
     ObjectiveConfig,
     Profile,
@@ -48,6 +51,9 @@ GROUPS = [
     TextConfig,
     SequenceConfig,
     TraditionalConfig,
+    AlignConfig,
+    GroundingConfig,
+    HybridConfig,
     Profile,
 ]
 SOURCE = Path(config.__file__).with_name("profiles.py").read_text("utf-8")
@@ -81,6 +87,8 @@ def another(name: str, value: Any) -> Any:
         "sequence.train.positions": "last",
         "traditional.train.loss": "gbce",
         "traditional.train.positions": "all",
+        "hybrid.curriculum": "text",
+        "hybrid.grounding.pooling": "mean",
     }
     if name in choices:
         return choices[name]

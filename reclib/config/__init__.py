@@ -2,6 +2,7 @@
 
 from reclib.config.canonical import canonical_json, config_hash, override
 from reclib.config.data import DataConfig, SyntheticConfig
+from reclib.config.hybrid import AlignConfig, GroundingConfig, HybridConfig
 from reclib.config.lm import DecodingConfig, EvaluationConfig, LMConfig, ObjectiveConfig, TuneConfig
 from reclib.config.preference import PreferenceConfig
 from reclib.config.profiles import DEFAULT, PAPER, PROFILES, SMOKE, Profile, profile
@@ -15,10 +16,13 @@ __all__ = [
     "PROFILES",
     "SHARPNESS_FAMILY",
     "SMOKE",
+    "AlignConfig",
     "BackboneConfig",
     "DataConfig",
     "DecodingConfig",
     "EvaluationConfig",
+    "GroundingConfig",
+    "HybridConfig",
     "LMConfig",
     "ObjectiveConfig",
     "PreferenceConfig",

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from reclib.config.data import DataConfig, SyntheticConfig
+from reclib.config.hybrid import AlignConfig, GroundingConfig, HybridConfig
 from reclib.config.lm import DecodingConfig, EvaluationConfig, LMConfig, ObjectiveConfig, TuneConfig
 from reclib.config.sequence import BackboneConfig, SequenceConfig, SequenceTrainConfig, TextConfig
 from reclib.config.traditional import TraditionalConfig
@@ -17,6 +18,7 @@ class Profile:
     """The settings of every step, under a name that travels with each number.
 
     data, lm, tune, decoding, evaluation: of a language model as a recommender
+    hybrid: of language models that read vectors of a sequence recommender, and of grounding
     sequence: of sequence recommenders; traditional: of those that language models are compared with
     seeds: of the runs that a result is the mean of
     """
@@ -29,6 +31,7 @@ class Profile:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     sequence: SequenceConfig = field(default_factory=SequenceConfig)
     traditional: TraditionalConfig = field(default_factory=TraditionalConfig)
+    hybrid: HybridConfig = field(default_factory=HybridConfig)
     seeds: tuple[int, ...] = (0,)
 
     def __post_init__(self) -> None:
@@ -67,6 +70,10 @@ SMOKE = Profile(
         backbone=BackboneConfig(d_model=16, n_layers=1),
         train=SequenceTrainConfig(loss="cross_entropy", positions="last", epochs=3),
         learning_rates=(1e-2,),
+    ),
+    hybrid=HybridConfig(
+        align=AlignConfig(text=TextConfig(encoder="random"), width=16, epochs=2, learning_rate=1e-2),
+        grounding=GroundingConfig(num_beams=2),
     ),
 )
 
@@ -226,6 +233,28 @@ PAPER = Profile(
         learning_rates=(1e-3, 3e-4),  # ours
         dropouts=(0.2, 0.5, 0.7),  # ours
         weight_decays=(0.0,),  # ours
+    ),
+    hybrid=HybridConfig(
+        curriculum="rising",  # released code of LLaRA: linear over training
+        align=AlignConfig(
+            text=TextConfig(
+                encoder="all-minilm-l6-v2",  # ours: A-LLMRec tunes a distilbert of sentence-transformers
+                max_tokens=256,  # ours: the encoder's limit
+            ),
+            width=128,  # released code of A-LLMRec
+            item_weight=0.5,  # released code of A-LLMRec
+            text_weight=0.2,  # released code of A-LLMRec
+            epochs=10,  # released code of A-LLMRec: what its second stage takes up
+            batch_size=256,  # ours
+            learning_rate=1e-3,  # ours: the released code has 1e-4 with batches of 60
+        ),
+        grounding=GroundingConfig(
+            num_beams=4,  # released code of BIGRec
+            spare_tokens=4,  # ours
+            pooling="last",  # released code of BIGRec
+            gammas=(0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0),  # ours: 0 to 99 in steps there
+            users_per_batch=16,  # ours
+        ),
     ),
     seeds=(0, 1, 2),  # ours
 )
