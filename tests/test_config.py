@@ -300,7 +300,7 @@ def test_an_override_may_replace_a_group() -> None:
         ("tune.temperature", "tune.objective.temperature"),
         ("decodng.top_k", "decoding.top_k"),
         ("tune.epochs.number", "tune.epochs"),
-        ("qqqq", "name, data, lm, tune, decoding, evaluation, sequence, traditional, seeds"),
+        ("qqqq", "name, data, lm, tune, decoding, evaluation, sequence, traditional, hybrid, seeds"),
     ],
 )
 def test_an_unknown_override_names_those_near_it(name: str, near: str) -> None:

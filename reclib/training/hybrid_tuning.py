@@ -21,7 +21,7 @@ import torch
 from transformers import TrainerCallback
 
 from reclib.config import TuneConfig
-from reclib.data.dataset import Dataset
+from reclib.data.dataset import Dataset, Windows
 from reclib.models.causal_lm import CausalLM
 from reclib.schema import InputError
 from reclib.seeding import numpy_generator
@@ -111,19 +111,13 @@ def fine_tune_by_curriculum(
     if lm.hybrid is None:
         raise InputError("this LM reads no vectors: give it some with add_vectors, or use fine_tune")
     objective = make_objective(config.objective, lm.vocabulary_size, monitor=monitor)
-    collator = WindowCollator(trie, item_tokens, needs_forced=objective.needs_forced)
     windows = training_windows(dataset, config, seed=seed)
-    n_windows = len(windows)
-    draws = Curriculum(curriculum, n_windows, seed=seed)
-    text = tokenize_prompts(
-        windows, dataset.titles, dataset.domain, lm.tokenizer, max_tokens=config.max_tokens
+    collate = _collate(
+        (lm, dataset, config),
+        windows,
+        WindowCollator(trie, item_tokens, needs_forced=objective.needs_forced),
+        Curriculum(curriculum, len(windows), seed=seed),
     )
-    both = stacked(text, window_prompts(lm, dataset, windows, config))
-
-    def collate(rows: np.ndarray, step: int, n_steps: int) -> dict[str, Any]:
-        shown = both.take(rows + n_windows * draws.is_hybrid(rows, step, n_steps))
-        return collator.batch(shown, windows.target_idx[rows])
-
     callbacks = list(callbacks)
     if config.epochs > 1:
         callbacks.append(best_epoch(lm, dataset, trie, item_tokens, config, workdir))
@@ -132,8 +126,28 @@ def fine_tune_by_curriculum(
         training_arguments(config, seed=seed, folder=workdir / "checkpoints", device=lm.device),
         collate=collate,
         objective=objective,
-        train_dataset=range(n_windows),
+        train_dataset=range(len(windows)),
         callbacks=callbacks,
     )
     train_to_end(trainer, workdir, keeps_best=config.epochs > 1)
     return {"trace": trace_table(trainer.state.log_history), "objective": objective.state_dict()}
+
+
+def _collate(
+    parts: tuple[CausalLM, Dataset, TuneConfig],
+    windows: Windows,
+    collator: WindowCollator,
+    curriculum: Curriculum,
+) -> Callable[[np.ndarray, int, int], dict[str, Any]]:
+    """(rows, step, number of steps) → batch, each window as text or with vectors."""
+    lm, dataset, config = parts
+    text = tokenize_prompts(
+        windows, dataset.titles, dataset.domain, lm.tokenizer, max_tokens=config.max_tokens
+    )
+    both = stacked(text, window_prompts(lm, dataset, windows, config))
+
+    def collate(rows: np.ndarray, step: int, n_steps: int) -> dict[str, Any]:
+        shown = both.take(rows + len(windows) * curriculum.is_hybrid(rows, step, n_steps))
+        return collator.batch(shown, windows.target_idx[rows])
+
+    return collate
