@@ -16,11 +16,14 @@ import pytest
 from reclib import config
 from reclib.assets import ASSETS
 from reclib.config import (
+    AlignConfig,
     BackboneConfig,
     DataConfig,
     DecodingConfig,
     EisamConfig,
     EvaluationConfig,
+    GroundingConfig,
+    HybridConfig,
     LMConfig,
     ObjectiveConfig,
     Profile,
@@ -50,6 +53,9 @@ GROUPS = [
     SequenceConfig,
     TraditionalConfig,
     EisamConfig,
+    AlignConfig,
+    GroundingConfig,
+    HybridConfig,
     Profile,
 ]
 SOURCE = Path(config.__file__).with_name("profiles.py").read_text("utf-8")
@@ -101,6 +107,8 @@ def another(name: str, value: Any) -> Any:
         "geometry.weights": (0.0, 0.7),
         "geometry.train.loss": "gbce",
         "geometry.train.positions": "last",
+        "hybrid.curriculum": "text",
+        "hybrid.grounding.pooling": "mean",
     }
     if name in choices:
         return choices[name]
@@ -316,6 +324,7 @@ def test_an_override_may_replace_a_group() -> None:
         ("qqqq", "name, data, lm, tune, decoding, evaluation, sequence, traditional, tf_llmer, seeds"),
         ("qqqq", "name, data, lm, tune, decoding, evaluation, sequence, traditional, geometry, seeds"),
         ("qqqq", "name, data, lm, tune, decoding, evaluation, sequence, traditional, eisam, seeds"),
+        ("qqqq", "name, data, lm, tune, decoding, evaluation, sequence, traditional, hybrid, seeds"),
     ],
 )
 def test_an_unknown_override_names_those_near_it(name: str, near: str) -> None:

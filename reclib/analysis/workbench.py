@@ -16,7 +16,7 @@ from reclib.models.causal_lm import CausalLM, adapter_state, add_lora, load_adap
 from reclib.schema import PAD_IDX
 from reclib.seeding import numpy_generator
 from reclib.text.prompts import prompt, response
-from reclib.text.tokenization import ItemTokens, PromptTokens, tokenize_items, tokenize_prompts
+from reclib.text.tokenization import ItemTokens, PromptTokens, tokenize_items
 from reclib.text.trie import ItemTrie
 
 DATA_SEED = 0  # the data set and the held-out sample are the same for every training seed
@@ -54,8 +54,7 @@ class Workbench:
     @cached_property
     def lm(self) -> CausalLM:
         """The LM with a fresh LoRA adapter, whose output is the pretrained model's."""
-        base = load_lm(self.lm_config, seed=DATA_SEED, titles=self.dataset.titles)
-        return add_lora(base, self.lm_config, seed=DATA_SEED).to(self.device)
+        return self.fresh_lm(seed=DATA_SEED)
 
     @cached_property
     def untuned_state(self) -> dict[str, torch.Tensor]:
@@ -94,9 +93,7 @@ class Workbench:
     def prompts(self, windows: Windows) -> PromptTokens:
         """The prompts of some windows, cut to `max_tokens`."""
         data = self.dataset
-        return tokenize_prompts(
-            windows, data.titles, data.domain, self.lm.tokenizer, max_tokens=self.max_tokens
-        )
+        return self.lm.prompts(windows, data.titles, data.domain, max_tokens=self.max_tokens)
 
     def held_out(self, n_windows: int, *, part: str = "test") -> Windows:
         """A fixed sample of the validation or test windows, the same for every method and seed."""

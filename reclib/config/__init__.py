@@ -4,6 +4,7 @@ from reclib.config.canonical import canonical_json, config_hash, override
 from reclib.config.data import DataConfig, SyntheticConfig
 from reclib.config.geometry import GeometryConfig
 from reclib.config.eisam import EisamConfig
+from reclib.config.hybrid import AlignConfig, GroundingConfig, HybridConfig
 from reclib.config.lm import DecodingConfig, EvaluationConfig, LMConfig, ObjectiveConfig, TuneConfig
 from reclib.config.preference import PreferenceConfig
 from reclib.config.profiles import DEFAULT, PAPER, PROFILES, SMOKE, Profile, profile
@@ -18,12 +19,15 @@ __all__ = [
     "PROFILES",
     "SHARPNESS_FAMILY",
     "SMOKE",
+    "AlignConfig",
     "BackboneConfig",
     "DataConfig",
     "DecodingConfig",
     "EisamConfig",
     "EvaluationConfig",
     "GeometryConfig",
+    "GroundingConfig",
+    "HybridConfig",
     "LMConfig",
     "ObjectiveConfig",
     "PreferenceConfig",

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from reclib.config.data import DataConfig, SyntheticConfig
 from reclib.config.geometry import PAPER_GEOMETRY, SMOKE_GEOMETRY, GeometryConfig
 from reclib.config.eisam import EISAM_DEFAULT, EISAM_PAPER, EISAM_SMOKE, EisamConfig
+from reclib.config.hybrid import AlignConfig, GroundingConfig, HybridConfig
 from reclib.config.lm import DecodingConfig, EvaluationConfig, LMConfig, ObjectiveConfig, TuneConfig
 from reclib.config.sequence import BackboneConfig, SequenceConfig, SequenceTrainConfig, TextConfig
 from reclib.config.tf_llmer import PAPER_TF_LLMER, SMOKE_TF_LLMER, TFLLMERConfig
@@ -20,6 +21,7 @@ class Profile:
     """The settings of every step, under a name that travels with each number.
 
     data, lm, tune, decoding, evaluation: of a language model as a recommender
+    hybrid: of language models that read vectors of a sequence recommender, and of grounding
     sequence: of sequence recommenders; traditional: of those that language models are compared with
     tf_llmer: of the comparison of TF-LLMER
     geometry: of the study of text tables, conditioning and Rec-PCA
@@ -38,6 +40,7 @@ class Profile:
     tf_llmer: TFLLMERConfig = field(default_factory=TFLLMERConfig)
     geometry: GeometryConfig = field(default_factory=GeometryConfig)
     eisam: EisamConfig = EISAM_DEFAULT
+    hybrid: HybridConfig = field(default_factory=HybridConfig)
     seeds: tuple[int, ...] = (0,)
 
     def __post_init__(self) -> None:
@@ -80,6 +83,10 @@ SMOKE = Profile(
     tf_llmer=SMOKE_TF_LLMER,
     geometry=SMOKE_GEOMETRY,
     eisam=EISAM_SMOKE,
+    hybrid=HybridConfig(
+        align=AlignConfig(text=TextConfig(encoder="random"), width=16, epochs=2, learning_rate=1e-2),
+        grounding=GroundingConfig(num_beams=2),
+    ),
 )
 
 # Every other setting is a default above, sized so that notebooks 00–15 take under half an hour on two cores.
@@ -242,6 +249,28 @@ PAPER = Profile(
     tf_llmer=PAPER_TF_LLMER,  # ours: each value says where it stands
     geometry=PAPER_GEOMETRY,  # ours: each value says where it stands
     eisam=EISAM_PAPER,  # ours: config/eisam.py gives each its reason
+    hybrid=HybridConfig(
+        curriculum="rising",  # released code of LLaRA: linear over training
+        align=AlignConfig(
+            text=TextConfig(
+                encoder="all-minilm-l6-v2",  # ours: A-LLMRec tunes a distilbert of sentence-transformers
+                max_tokens=256,  # ours: the encoder's limit
+            ),
+            width=128,  # released code of A-LLMRec
+            item_weight=0.5,  # released code of A-LLMRec
+            text_weight=0.2,  # released code of A-LLMRec
+            epochs=10,  # released code of A-LLMRec: what its second stage takes up
+            batch_size=256,  # ours
+            learning_rate=1e-3,  # ours: the released code has 1e-4 with batches of 60
+        ),
+        grounding=GroundingConfig(
+            num_beams=4,  # released code of BIGRec
+            spare_tokens=4,  # ours
+            pooling="last",  # released code of BIGRec
+            gammas=(0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0),  # ours: 0 to 99 in steps there
+            users_per_batch=16,  # ours
+        ),
+    ),
     seeds=(0, 1, 2),  # ours
 )
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,11 +15,19 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.cache_utils import Cache
 
 from reclib.config import LMConfig
+from reclib.models.hybrid_prompt import HybridEmbedding
 from reclib.models.packing import PACKED_ATTENTION, Packing, pack, packed_mask
 from reclib.models.pretrained import load_pretrained
 from reclib.models.random_lm import random_lm
 from reclib.schema import InputError
 from reclib.seeding import derived_seed
+from reclib.text.hybrid_prompts import tokenize_hybrid_prompts
+from reclib.text.tokenization import PromptTokens, tokenize_prompts
+
+if TYPE_CHECKING:
+    from reclib.data.dataset import Windows
+
+_TABLES = "vectors"  # names of the projectors' weights in an adapter begin with it
 
 
 class CausalLM(nn.Module):
@@ -59,6 +67,29 @@ class CausalLM(nn.Module):
     def end_token(self) -> int:
         """The token that ends a response."""
         return self.tokenizer.eos_token_id
+
+    @property
+    def hybrid(self) -> HybridEmbedding | None:
+        """The input embedding where it reads vectors too; see `hybrid_prompt.add_vectors`."""
+        embedding = self.network.get_input_embeddings()
+        return embedding if isinstance(embedding, HybridEmbedding) else None
+
+    def prompts(
+        self, windows: Windows, titles: Sequence[str], domain: str, *, max_tokens: int
+    ) -> PromptTokens:
+        """The prompts of some windows as this LM reads them: text, with vectors where it has any."""
+        hybrid = self.hybrid
+        if hybrid is None:
+            return tokenize_prompts(windows, titles, domain, self.tokenizer, max_tokens=max_tokens)
+        return tokenize_hybrid_prompts(
+            windows,
+            titles,
+            domain,
+            self.tokenizer,
+            max_tokens=max_tokens,
+            first_item=hybrid.first_item,
+            user_ids=hybrid.user_ids(windows.history),
+        )
 
     def hidden_states(
         self,
@@ -159,12 +190,19 @@ def add_lora(lm: CausalLM, config: LMConfig, *, seed: int) -> CausalLM:
 
 
 def adapter_state(lm: CausalLM) -> dict[str, Tensor]:
-    """The LoRA weights by name, without copying them."""
-    return get_peft_model_state_dict(lm.network)
+    """What is trained, by name, without copying it: LoRA weights, and projectors of vectors in prompts."""
+    state = get_peft_model_state_dict(lm.network) if _has_lora(lm) else {}
+    if lm.hybrid is not None:
+        state |= {f"{_TABLES}.{name}": weight for name, weight in lm.hybrid.tables.state_dict().items()}
+    return state
+
+
+def _has_lora(lm: CausalLM) -> bool:
+    return hasattr(lm.network, "peft_config")
 
 
 def load_adapter(lm: CausalLM, adapter: Path | str | Mapping[str, Any]) -> CausalLM:
-    """Take up LoRA weights, in place, from a safetensors file or from `adapter_state`.
+    """Take up what is trained, in place, from a safetensors file or from `adapter_state`.
 
     Raises InputError where a weight is missing, unknown or of another shape.
     """
@@ -178,5 +216,10 @@ def load_adapter(lm: CausalLM, adapter: Path | str | Mapping[str, Any]) -> Causa
             f"adapter {source} does not fit this LM: {len(differing)} weights are missing, unknown or of "
             f"another shape, first {differing[:1]}; use the LMConfig it was trained with"
         )
-    set_peft_model_state_dict(lm.network, state)
+    if lm.hybrid is not None:
+        prefix = f"{_TABLES}."
+        own = [name for name in state if name.startswith(prefix)]
+        lm.hybrid.tables.load_state_dict({name.removeprefix(prefix): state.pop(name) for name in own})
+    if _has_lora(lm):
+        set_peft_model_state_dict(lm.network, state)
     return lm

@@ -37,9 +37,16 @@ class Pieces:
         older, newest = np.unique(history[:, :-1]), np.unique(history[:, -1])
         older = older[older > 0]
         texts = [history_piece(titles[i - 1]) for i in older] + [last_piece(titles[i - 1]) for i in newest]
-        tokens, start = flatten(encode(texts, tokenizer))
-        first = np.zeros((2, len(titles) + 1), np.int64)
-        length = np.zeros((2, len(titles) + 1), np.int64)
+        return cls.from_rows(encode(texts, tokenizer), older, newest, n_items=len(titles))
+
+    @classmethod
+    def from_rows(
+        cls, rows: Sequence[Sequence[int]], older: np.ndarray, newest: np.ndarray, *, n_items: int
+    ) -> Pieces:
+        """From the tokens of the pieces: those of some items as older titles, then of some as the newest."""
+        tokens, start = flatten(rows)
+        first = np.zeros((2, n_items + 1), np.int64)
+        length = np.zeros((2, n_items + 1), np.int64)
         first[0, older], first[1, newest] = start[: len(older)], start[len(older) : -1]
         length[0, older], length[1, newest] = np.split(np.diff(start), [len(older)])
         return cls(tokens, first[0], length[0], first[1], length[1])

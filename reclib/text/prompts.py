@@ -44,6 +44,8 @@ to the user.
 The user has {verb} the following {noun} before:"""
 
 PROMPT_TAIL = "\n\n### Response:\n"
+NEWER_FOLLOWS = ","  # behind a history title that is not the newest
+USER_IS = " is a user representation. "  # behind a user's vector, before the last line of the head
 
 
 def prompt_head(domain: str) -> str:
@@ -54,14 +56,19 @@ def prompt_head(domain: str) -> str:
     return _FRAME.format(noun=words.noun, singular=words.singular, verb=words.verb)
 
 
+def title_piece(title: str) -> str:
+    """A history title alone: ' "title"'."""
+    return f' "{title}"'
+
+
 def history_piece(title: str) -> str:
     """A history title followed by a newer one: ' "title",'."""
-    return f' "{title}",'
+    return title_piece(title) + NEWER_FOLLOWS
 
 
 def last_piece(title: str) -> str:
     """The newest title of a history and the rest of the prompt."""
-    return f' "{title}"{PROMPT_TAIL}'
+    return title_piece(title) + PROMPT_TAIL
 
 
 def prompt(history_titles: Sequence[str], domain: str) -> str:

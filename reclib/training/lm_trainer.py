@@ -21,7 +21,7 @@ from reclib.data.dataset import Dataset, Windows
 from reclib.models.causal_lm import CausalLM, load_adapter
 from reclib.schema import InputError
 from reclib.seeding import derived_seed, numpy_generator
-from reclib.text.tokenization import ItemTokens, PromptTokens, tokenize_prompts
+from reclib.text.tokenization import ItemTokens, PromptTokens
 from reclib.text.trie import ItemTrie
 from reclib.training.checkpoints import (
     ADAPTER_FILE,
@@ -316,6 +316,4 @@ def _sharpness(
 
 def window_prompts(lm: CausalLM, dataset: Dataset, windows: Windows, config: TuneConfig) -> PromptTokens:
     """The prompts of some windows, cut to the run's `max_tokens`."""
-    return tokenize_prompts(
-        windows, dataset.titles, dataset.domain, lm.tokenizer, max_tokens=config.max_tokens
-    )
+    return lm.prompts(windows, dataset.titles, dataset.domain, max_tokens=config.max_tokens)

@@ -1,0 +1,119 @@
+"""BIGRec's grounding: answer freely, embed the answer, and rank items by how near their titles are.
+
+Taken from [BIGRec] and its released code: beam search without a trie, of which the best beam is taken; the
+last hidden state of the last token of the answer and of each title, quotation marks left out, by the LM
+before tuning; L2 distance; both ways of re-weighting it (`kernels.grounding`), γ chosen on validation.
+
+Ours: an answer may be as long as the longest title and a few tokens; an answer without a token has an empty
+list; beams stop as transformers stops them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import GenerationConfig
+
+from reclib.decoding.lists import Lists, check_length, refuse_nan
+from reclib.decoding.tree_cache import evaluating
+from reclib.kernels.grounding import reweighted_distances
+from reclib.models.causal_lm import CausalLM
+from reclib.schema import InputError
+from reclib.text.tokenization import PromptTokens
+
+PROTOCOL = "grounding"
+TEXTS_AT_ONCE = 32
+
+
+def generate_freely(lm: CausalLM, prompts: PromptTokens, *, num_beams: int, max_new_tokens: int) -> list[str]:
+    """The best beam of each prompt as text, quotation marks around it left out.
+
+    The prompts run as one batch, padded on the left.
+    """
+    rows = [prompts.of(row) for row in range(len(prompts))]
+    width = max(map(len, rows), default=0)
+    ids = np.full((len(rows), width), lm.end_token, np.int64)
+    is_real = np.zeros(ids.shape, np.int64)
+    for place, row in enumerate(rows):
+        ids[place, width - len(row) :], is_real[place, width - len(row) :] = row, 1
+    config = GenerationConfig(
+        num_beams=num_beams,
+        do_sample=False,
+        max_new_tokens=max_new_tokens,
+        eos_token_id=lm.end_token,
+        pad_token_id=lm.end_token,
+    )
+    with evaluating(lm):
+        found = cast(Any, lm.network).generate(
+            torch.from_numpy(ids).to(lm.device),
+            attention_mask=torch.from_numpy(is_real).to(lm.device),
+            generation_config=config,
+        )
+    answers = lm.tokenizer.batch_decode(found[:, width:], skip_special_tokens=True)
+    return [answer.strip().strip('"').strip() for answer in answers]
+
+
+def text_states(lm: CausalLM, texts: list[str], *, pooling: str, max_tokens: int = 128) -> np.ndarray:
+    """Last hidden state of each text's last token, or its mean over the tokens; (n, D) float32.
+
+    Zeros for a text without a token. Texts of like length share a batch; longer ones are cut.
+    """
+    if pooling not in ("last", "mean"):
+        raise InputError(f'pooling is {pooling!r}: choose "last" or "mean"')
+    states = np.zeros((len(texts), lm.output_embedding.shape[1]), np.float32)
+    tokens = lm.tokenizer(texts, truncation=True, max_length=max_tokens)["input_ids"] if texts else []
+    order = [place for place in np.argsort([len(row) for row in tokens], kind="stable") if tokens[place]]
+    with evaluating(lm):
+        for first in range(0, len(order), TEXTS_AT_ONCE):
+            chosen = order[first : first + TEXTS_AT_ONCE]
+            states[chosen] = _states(lm, [tokens[place] for place in chosen], pooling).cpu().numpy()
+    return states
+
+
+def _states(lm: CausalLM, rows: list[list[int]], pooling: str) -> Tensor:
+    length = torch.tensor([len(row) for row in rows], device=lm.device)
+    ids = torch.full((len(rows), int(length.max())), lm.end_token, device=lm.device)
+    for place, row in enumerate(rows):
+        ids[place, : len(row)] = torch.tensor(row)
+    hidden = lm.hidden_states(ids)[0].float()  # padding on the right is seen by no token of a text
+    if pooling == "last":
+        return hidden[torch.arange(len(rows), device=lm.device), length - 1]
+    is_real = torch.arange(ids.shape[1], device=lm.device) < length[:, None]
+    return (hidden * is_real[..., None]).sum(dim=1) / length[:, None]
+
+
+def grounded_lists(
+    answers: np.ndarray,
+    titles: np.ndarray,
+    *,
+    k: int,
+    knowledge: np.ndarray | None = None,
+    gamma: float = 0.0,
+    device: torch.device | str = "cpu",
+) -> Lists:
+    """The k items whose titles are nearest to each answer; scores are distances with the sign turned.
+
+    answers: (B, D), a row of zeros has an empty list; titles: (N+1, D) by item_idx, row 0 is not read
+    knowledge: (N+1,) or (B, N+1), re-weights the distances with `gamma`; None leaves them as they are
+    Items at one distance follow one another by item_idx. Raises InputError for a list longer than the
+    catalogue and for states that are no numbers.
+    """
+    check_length(k, len(titles) - 1)
+    refuse_nan(answers)
+    given = torch.as_tensor(titles[1:], device=device)
+    distance = torch.cdist(
+        torch.as_tensor(answers, device=device), given, compute_mode="donot_use_mm_for_euclid_dist"
+    )  # an equal text is at distance 0, not at what a difference of large products leaves
+    if knowledge is not None:
+        known = torch.as_tensor(np.atleast_2d(knowledge)[:, 1:], dtype=distance.dtype, device=device)
+        distance = reweighted_distances(distance, known, gamma=gamma)
+    nearest, place = distance.sort(dim=1, stable=True)
+    lists = Lists(
+        (place[:, :k] + 1).cpu().numpy().astype(np.int32), -nearest[:, :k].cpu().numpy().astype(np.float32)
+    )
+    is_empty = ~answers.any(axis=1)
+    lists.items[is_empty], lists.scores[is_empty] = 0, -np.inf
+    return lists
