@@ -21,10 +21,12 @@ from reclib.config import (
     DecodingConfig,
     EvaluationConfig,
     LMConfig,
+    MSLTablesConfig,
     ObjectiveConfig,
     Profile,
     SequenceConfig,
     SequenceTrainConfig,
+    StabilityConfig,
     SyntheticConfig,
     TextConfig,
     TraditionalConfig,
@@ -48,6 +50,8 @@ GROUPS = [
     TextConfig,
     SequenceConfig,
     TraditionalConfig,
+    StabilityConfig,
+    MSLTablesConfig,
     Profile,
 ]
 SOURCE = Path(config.__file__).with_name("profiles.py").read_text("utf-8")

@@ -3,6 +3,7 @@
 from reclib.config.canonical import canonical_json, config_hash, override
 from reclib.config.data import DataConfig, SyntheticConfig
 from reclib.config.lm import DecodingConfig, EvaluationConfig, LMConfig, ObjectiveConfig, TuneConfig
+from reclib.config.msl_tables import MSLTablesConfig, StabilityConfig
 from reclib.config.preference import PreferenceConfig
 from reclib.config.profiles import DEFAULT, PAPER, PROFILES, SMOKE, Profile, profile
 from reclib.config.sequence import BackboneConfig, SequenceConfig, SequenceTrainConfig, TextConfig
@@ -20,12 +21,14 @@ __all__ = [
     "DecodingConfig",
     "EvaluationConfig",
     "LMConfig",
+    "MSLTablesConfig",
     "ObjectiveConfig",
     "PreferenceConfig",
     "Profile",
     "SequenceConfig",
     "SequenceTrainConfig",
     "SharpnessConfig",
+    "StabilityConfig",
     "SyntheticConfig",
     "TextConfig",
     "TraditionalConfig",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from reclib.plotting.figures_bound import bound_by_sample, logit_distance, temperature_roots
 from reclib.plotting.figures_comparison import decoding_cost, method_comparison, paper_against_ours
 from reclib.plotting.figures_data import items_by_frequency, popularity_curve, valid_tokens_by_depth
 from reclib.plotting.figures_longtail import (
@@ -28,6 +29,7 @@ from reclib.plotting.figures_sequence import (
 __all__ = [
     "accuracy_and_cost",
     "accuracy_by_popularity",
+    "bound_by_sample",
     "comparison_grid",
     "component_training",
     "decoding_cost",
@@ -35,6 +37,7 @@ __all__ = [
     "gradient_norms",
     "hit_coefficients",
     "items_by_frequency",
+    "logit_distance",
     "matched_contrasts",
     "method_comparison",
     "paper_against_ours",
@@ -44,6 +47,7 @@ __all__ = [
     "sorted_weights",
     "tail_cells",
     "temperature_curve",
+    "temperature_roots",
     "two_popularity_curves",
     "valid_tokens_by_depth",
 ]
