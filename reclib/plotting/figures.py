@@ -18,6 +18,7 @@ from reclib.plotting.figures_msl import (
     sorted_weights,
     temperature_curve,
 )
+from reclib.plotting.figures_msl_tables import accuracy_over_cost, seed_spread
 from reclib.plotting.figures_sequence import (
     accuracy_and_cost,
     accuracy_by_popularity,
@@ -29,6 +30,7 @@ from reclib.plotting.figures_sequence import (
 __all__ = [
     "accuracy_and_cost",
     "accuracy_by_popularity",
+    "accuracy_over_cost",
     "bound_by_sample",
     "comparison_grid",
     "component_training",
@@ -42,6 +44,7 @@ __all__ = [
     "method_comparison",
     "paper_against_ours",
     "popularity_curve",
+    "seed_spread",
     "sensitivity",
     "small_weight_share_by_position",
     "sorted_weights",

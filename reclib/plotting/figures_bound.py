@@ -24,8 +24,8 @@ BRANCHES = {
 def bound_by_sample(table: pd.DataFrame, axes: Any) -> None:
     """Losses over −log NDCG of each target, one panel a model ([MSL] Lemma 1).
 
-    table: model, window, minus_log_ndcg, method ("msl", "lml"), value (nats). The line is equality: the lemma
-    says that no point lies below it, and no MSL above its LML.
+    table: model, window, minus_log_ndcg, method ("msl", "lml"), value (nats; logarithmic axis). The line is
+    equality: the lemma says that no point lies below it, and no MSL above its LML.
     """
     kinds = {
         "model": "string",
@@ -38,6 +38,7 @@ def bound_by_sample(table: pd.DataFrame, axes: Any) -> None:
     styles, names = method_styles(table["method"]), list(table["model"].unique())
     panels = axes_list(axes, len(names), source="bound_by_sample")
     largest = float(table["minus_log_ndcg"].max()) * 1.08 + 0.05
+    equal = np.linspace(0.01, largest, 200)
     for model, ax in zip(names, panels, strict=True):
         for method, style in styles.items():
             rows = table.loc[(table["model"] == model) & (table["method"] == method)]
@@ -52,9 +53,10 @@ def bound_by_sample(table: pd.DataFrame, axes: Any) -> None:
                 markeredgewidth=0,
                 label=style.label,
             )
-        ax.plot([0, largest], [0, largest], color=INK, linewidth=0.8, label="equality")
+        ax.plot(equal, equal, color=INK, linewidth=0.8, label="equality")
         ax.set_xlim(0, largest)
-        ax.set_ylim(0, 1.05 * table["value"].max())
+        ax.set_yscale("log")
+        ax.set_ylim(bottom=0.25)
         ax.set_title(METHOD_STYLE[model].label, loc="right")
         ax.set_xlabel("−log NDCG (nats)")
         ax.set_ylabel("loss of the target (nats)")

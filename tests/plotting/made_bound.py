@@ -45,3 +45,25 @@ def roots() -> pd.DataFrame:
             lemma = factor * exact * (1 + 0.2 * np.sin(9 * exact))
             parts.append(pd.DataFrame({"method": method, "branch": branch, "exact": exact, "lemma": lemma}))
     return pd.concat(parts, ignore_index=True)
+
+
+def seeds() -> pd.DataFrame:
+    rows = [
+        (method, seed, "NDCG", 10, mean + spread * np.sin(3 * seed))
+        for method, mean, spread in (("lml", 0.2, 0.01), ("sdpo", 0.22, 0.02), ("msl_ats", 0.27, 0.004))
+        for seed in range(5)
+    ]
+    return pd.DataFrame(rows, columns=["method", "seed", "metric", "k", "value"])
+
+
+def cost() -> pd.DataFrame:
+    rows = [
+        (method, cost, amount, "NDCG", 10, value, value - 0.004, value + 0.005)
+        for cost, scale in (("seconds", 100.0), ("memory", 400.0))
+        for method, amount, value in (
+            ("lml", scale, 0.010),
+            ("sdpo", 2.4 * scale, 0.011),
+            ("msl", 0.9 * scale, 0.013),
+        )
+    ]
+    return pd.DataFrame(rows, columns=["method", "cost", "amount", "metric", "k", "value", "low", "high"])
