@@ -35,6 +35,15 @@ class Cell:
     reference_seed: int | None = None
 
 
+def cells(profile: Profile) -> dict[tuple[str, int], Cell]:
+    """Every method under every seed of a profile."""
+    return {
+        (name, seed): Cell(profile=profile, method=name, seed=seed)
+        for name in METHODS
+        for seed in profile.seeds
+    }
+
+
 def ranked(
     cell: Cell, artifact: GetOrCompute = artifacts.get_or_compute, *, bench: Workbench | None = None
 ) -> Artifact:

@@ -49,10 +49,10 @@ class MSLTablesConfig:
     bound_windows: int = 32
     list_windows: int = 8
     logit_windows: int = 64
-    preference_windows: int = 96
-    cost_windows: int = 32
-    cost_batch: int = 8
-    taught_windows: int = 96
+    preference_windows: int = 64
+    cost_windows: int = 16
+    cost_batch: int = 4
+    taught_windows: int = 48
     method_budget: int = 1
     stability: StabilityConfig = field(default_factory=StabilityConfig)
 
