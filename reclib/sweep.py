@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
@@ -46,8 +47,6 @@ def run(
     Raises InputError where Dask is not installed, and where a worker's cache is not this one.
     """
     with _client(scheduler, n_workers) as client:
-        from distributed import as_completed
-
         if find_spec("bokeh") and client.dashboard_link:
             print(f"sweep: {len(cells)} cells, dashboard at {client.dashboard_link}", flush=True)
         futures = [
@@ -56,7 +55,7 @@ def run(
             )
             for place, cell in enumerate(cells)
         ]
-        for n_done, future in enumerate(as_completed(futures), start=1):
+        for n_done, future in enumerate(_dask().as_completed(futures), start=1):
             name = Path(future.result()).name
             print(f"sweep: {n_done} of {len(cells)}  {name}", flush=True)
         return [_opened(Path(future.result())) for future in futures]
@@ -65,19 +64,24 @@ def run(
 @contextmanager
 def _client(scheduler: str | None, n_workers: int | None) -> Iterator[Any]:
     """A client of the scheduler, or of processes that live as long as this block."""
-    try:
-        from distributed import Client, LocalCluster
-    except ModuleNotFoundError:
-        raise InputError("a sweep needs Dask: pip install -e '.[sweep]' in this checkout") from None
+    distributed = _dask()
     if scheduler:
-        with Client(scheduler) as client:
+        with distributed.Client(scheduler) as client:
             yield client
         return
     n_workers = n_workers or n_cores()
     threads = {"OMP_NUM_THREADS": str(max(1, n_cores() // n_workers))}
-    started = LocalCluster(n_workers=n_workers, threads_per_worker=1, dashboard_address=":0", env=threads)
-    with started as cluster, Client(cluster) as client:
+    local = {"n_workers": n_workers, "threads_per_worker": 1, "dashboard_address": ":0", "env": threads}
+    with distributed.LocalCluster(**local) as cluster, distributed.Client(cluster) as client:
         yield client
+
+
+def _dask() -> Any:
+    """The package `distributed`, an optional one."""
+    try:
+        return import_module("distributed")
+    except ModuleNotFoundError:
+        raise InputError("a sweep needs Dask: pip install -e '.[sweep]' in this checkout") from None
 
 
 def _key(function: Callable[..., Any], cell: Any, place: int) -> str:
