@@ -1,4 +1,4 @@
-"""The command line: `python -m reclib fetch | run | status | clear | doctor`, which imports late."""
+"""The command line: `python -m reclib fetch | run | sweep | status | clear | doctor`, which imports late."""
 
 from __future__ import annotations
 
@@ -85,6 +85,25 @@ def run(
         raise typer.Exit(130) from None
     if any(outcome.error for outcome in outcomes):
         raise typer.Exit(1)
+
+
+@app.command()
+def sweep(
+    profile: Profile = ProfileName.default,
+    scheduler: Annotated[str, typer.Option(help="Address of a Dask scheduler: tcp://host:8786.")] = "",
+    workers: Annotated[int, typer.Option(min=0, help="Processes started here; 0: one a core.")] = 0,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Change a setting: --set data.source=msl_book.")
+    ] = None,
+) -> None:
+    """Compute the runs of the MSL tables with Dask; the notebooks then find them in the cache."""
+    from reclib import config
+    from reclib.analysis import msl_runs, msl_stability
+    from reclib.sweep import run as compute
+
+    settings = config.override(config.profile(profile.value), **_overrides(set_ or []))
+    cells = [*msl_runs.cells(settings).values(), *msl_stability.cells(settings).values()]
+    compute(msl_runs.ranked, cells, scheduler=scheduler or None, n_workers=workers or None)
 
 
 @app.command()

@@ -25,10 +25,12 @@ from reclib.config import (
     GroundingConfig,
     HybridConfig,
     LMConfig,
+    MSLTablesConfig,
     ObjectiveConfig,
     Profile,
     SequenceConfig,
     SequenceTrainConfig,
+    StabilityConfig,
     SyntheticConfig,
     TextConfig,
     TraditionalConfig,
@@ -56,6 +58,8 @@ GROUPS = [
     AlignConfig,
     GroundingConfig,
     HybridConfig,
+    StabilityConfig,
+    MSLTablesConfig,
     Profile,
 ]
 SOURCE = Path(config.__file__).with_name("profiles.py").read_text("utf-8")

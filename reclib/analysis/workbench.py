@@ -100,8 +100,15 @@ class Workbench:
         windows = getattr(self.dataset, part)
         if n_windows >= len(windows):
             return windows
-        chosen = numpy_generator(DATA_SEED, f"held out {part}").choice(len(windows), n_windows, replace=False)
-        return windows.take(np.sort(chosen))
+        return windows.take(self.held_out_rows(n_windows, part=part))
+
+    def held_out_rows(self, n_windows: int, *, part: str = "test") -> np.ndarray:
+        """The rows of the validation or test windows that `held_out` takes, ascending."""
+        n_all = len(getattr(self.dataset, part))
+        if n_windows >= n_all:
+            return np.arange(n_all)
+        chosen = numpy_generator(DATA_SEED, f"held out {part}").choice(n_all, n_windows, replace=False)
+        return np.sort(chosen)
 
     def example(self, window: int = 0) -> str:
         """One training window as the LM reads it: the prompt, and the title it should answer with."""

@@ -6,6 +6,7 @@ from reclib.config.geometry import GeometryConfig
 from reclib.config.eisam import EisamConfig
 from reclib.config.hybrid import AlignConfig, GroundingConfig, HybridConfig
 from reclib.config.lm import DecodingConfig, EvaluationConfig, LMConfig, ObjectiveConfig, TuneConfig
+from reclib.config.msl_tables import MSLTablesConfig, StabilityConfig
 from reclib.config.preference import PreferenceConfig
 from reclib.config.profiles import DEFAULT, PAPER, PROFILES, SMOKE, Profile, profile
 from reclib.config.sequence import BackboneConfig, SequenceConfig, SequenceTrainConfig, TextConfig
@@ -29,12 +30,14 @@ __all__ = [
     "GroundingConfig",
     "HybridConfig",
     "LMConfig",
+    "MSLTablesConfig",
     "ObjectiveConfig",
     "PreferenceConfig",
     "Profile",
     "SequenceConfig",
     "SequenceTrainConfig",
     "SharpnessConfig",
+    "StabilityConfig",
     "SyntheticConfig",
     "TFLLMERConfig",
     "TextConfig",

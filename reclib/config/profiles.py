@@ -10,6 +10,7 @@ from reclib.config.geometry import PAPER_GEOMETRY, SMOKE_GEOMETRY, GeometryConfi
 from reclib.config.eisam import EISAM_DEFAULT, EISAM_PAPER, EISAM_SMOKE, EisamConfig
 from reclib.config.hybrid import AlignConfig, GroundingConfig, HybridConfig
 from reclib.config.lm import DecodingConfig, EvaluationConfig, LMConfig, ObjectiveConfig, TuneConfig
+from reclib.config.msl_tables import MSLTablesConfig, StabilityConfig
 from reclib.config.sequence import BackboneConfig, SequenceConfig, SequenceTrainConfig, TextConfig
 from reclib.config.tf_llmer import PAPER_TF_LLMER, SMOKE_TF_LLMER, TFLLMERConfig
 from reclib.config.traditional import TraditionalConfig
@@ -27,6 +28,7 @@ class Profile:
     geometry: of the study of text tables, conditioning and Rec-PCA
     eisam: of sharpness-aware training
     seeds: of the runs that a result is the mean of
+    msl_tables: of what the MSL paper's tables and lemmas need beside these
     """
 
     name: str
@@ -42,6 +44,7 @@ class Profile:
     eisam: EisamConfig = EISAM_DEFAULT
     hybrid: HybridConfig = field(default_factory=HybridConfig)
     seeds: tuple[int, ...] = (0,)
+    msl_tables: MSLTablesConfig = field(default_factory=MSLTablesConfig)
 
     def __post_init__(self) -> None:
         settle(self, "profile")
@@ -86,6 +89,13 @@ SMOKE = Profile(
     hybrid=HybridConfig(
         align=AlignConfig(text=TextConfig(encoder="random"), width=16, epochs=2, learning_rate=1e-2),
         grounding=GroundingConfig(num_beams=2),
+    msl_tables=MSLTablesConfig(
+        bound_windows=8,
+        list_windows=4,
+        logit_windows=16,
+        preference_windows=32,
+        taught_windows=24,
+        stability=StabilityConfig(n_users=100, n_windows=48, evaluation_windows=24, seeds=(0, 1)),
     ),
 )
 
@@ -272,6 +282,26 @@ PAPER = Profile(
         ),
     ),
     seeds=(0, 1, 2),  # ours
+    msl_tables=MSLTablesConfig(
+        bound_windows=512,  # ours
+        list_windows=256,  # ours
+        logit_windows=512,  # ours
+        preference_windows=10_000,  # released code of MSL: the windows of LML
+        cost_windows=1_280,  # ours
+        cost_batch=128,  # released code
+        taught_windows=10_000,  # ours
+        method_budget=6,  # ours: as for the backbones
+        stability=StabilityConfig(
+            source="msl_toy",  # [MSL] Table 3; msl_book by override
+            lm="smollm2-135m-instruct",  # ours: [MSL] §5.1.3 has LLaMA3-8B
+            n_users=1,  # ours: not read, the data set is no made one
+            n_windows=10_000,  # released code: train_10000
+            epochs=10,  # [MSL] §5.1.3
+            learning_rate=1e-4,  # released code
+            evaluation_windows=1_000_000,  # [MSL] §5.1.1: all test windows
+            seeds=(0, 1, 2, 3, 4),  # ours: [MSL] Table 3 does not say how many
+        ),
+    ),
 )
 
 PROFILES: Mapping[str, Profile] = {each.name: each for each in (SMOKE, DEFAULT, PAPER)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from reclib.plotting.figures_bound import bound_by_sample, logit_distance, temperature_roots
 from reclib.plotting.figures_comparison import decoding_cost, method_comparison, paper_against_ours
 from reclib.plotting.figures_data import items_by_frequency, popularity_curve, valid_tokens_by_depth
 from reclib.plotting.figures_geometry import (
@@ -32,6 +33,7 @@ from reclib.plotting.figures_msl import (
     sorted_weights,
     temperature_curve,
 )
+from reclib.plotting.figures_msl_tables import accuracy_over_cost, seed_spread
 from reclib.plotting.figures_sequence import (
     accuracy_and_cost,
     accuracy_by_popularity,
@@ -44,6 +46,8 @@ from reclib.plotting.figures_tf_llmer import loss_curves
 __all__ = [
     "accuracy_and_cost",
     "accuracy_by_popularity",
+    "accuracy_over_cost",
+    "bound_by_sample",
     "comparison_grid",
     "component_training",
     "curvature_against_loss",
@@ -56,6 +60,7 @@ __all__ = [
     "hit_coefficients",
     "items_by_frequency",
     "loss_curves",
+    "logit_distance",
     "matched_contrasts",
     "method_comparison",
     "norms_through_softmax",
@@ -64,6 +69,7 @@ __all__ = [
     "popularity_curve",
     "projection_sweep",
     "rise_along_lines",
+    "seed_spread",
     "sensitivity",
     "sharpness_by_decile",
     "small_weight_share_by_position",
@@ -73,6 +79,7 @@ __all__ = [
     "tail_cells",
     "temperature_curve",
     "training_losses",
+    "temperature_roots",
     "two_popularity_curves",
     "valid_tokens_by_depth",
 ]

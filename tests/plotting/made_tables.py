@@ -13,6 +13,7 @@ from reclib.plotting import figures
 from tests.plotting import made_longtail, made_sequence, made_tf_llmer
 from tests.plotting import made_geometry, made_longtail, made_sequence
 from tests.plotting import made_eisam, made_longtail, made_sequence
+from tests.plotting import made_bound, made_longtail, made_sequence
 
 
 @dataclass(frozen=True)
@@ -188,6 +189,15 @@ EXAMPLES = {
     ),
     "decoding_cost": Example(figures.decoding_cost, decoding(), {"columns": 2, "ratio": 0.9}),
     "paper_against_ours": Example(figures.paper_against_ours, changes()),
+    "bound_by_sample": Example(
+        figures.bound_by_sample, made_bound.bound(), {"columns": 2, "width": "text", "ratio": 0.7}
+    ),
+    "logit_distance": Example(figures.logit_distance, made_bound.distances()),
+    "temperature_roots": Example(figures.temperature_roots, made_bound.roots(), {"ratio": 1.0}),
+    "seed_spread": Example(figures.seed_spread, made_bound.seeds()),
+    "accuracy_over_cost": Example(
+        figures.accuracy_over_cost, made_bound.cost(), {"columns": 2, "width": "text", "ratio": 0.6}
+    ),
     "two_popularity_curves": Example(figures.two_popularity_curves, made_longtail.curves()),
     "tail_cells": Example(
         figures.tail_cells, made_longtail.cells(), {"columns": 3, "width": "text", "ratio": 0.8}

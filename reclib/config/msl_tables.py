@@ -1,0 +1,66 @@
+"""Settings of the tables of the MSL paper: sizes of what they need beside the tuned runs of a profile."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from reclib.schema import InputError, settle
+
+
+@dataclass(frozen=True, kw_only=True)
+class StabilityConfig:
+    """Runs of each method from several seeds; all else is as the profile has it.
+
+    source, lm: data set and language model; n_users: of a made data set
+    n_windows, epochs, learning_rate: of every run; evaluation_windows: test windows that are ranked
+    seeds: of the runs
+    """
+
+    source: str = "synthetic"
+    lm: str = "random"
+    n_users: int = 600
+    n_windows: int = 512
+    epochs: int = 1
+    learning_rate: float = 1e-2
+    evaluation_windows: int = 400
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)  # [MSL] Table 3 has several
+
+    def __post_init__(self) -> None:
+        positive = ("n_users", "n_windows", "epochs", "learning_rate", "evaluation_windows")
+        settle(self, "msl_tables.stability", positive=positive)
+        if len(self.seeds) < 2:
+            raise InputError(f"msl_tables.stability.seeds is {self.seeds}: a spread needs two or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MSLTablesConfig:
+    """How much is measured for the tables and lemmas of the MSL paper.
+
+    bound_windows: test windows whose whole catalogue is ranked; list_windows: of them, those that beams are
+        searched for too
+    logit_windows: test windows at whose target positions the logits of the valid tokens are looked at
+    preference_windows: training windows of S-DPO, after its reference was tuned on the profile's
+    cost_windows, cost_batch: training windows on which time and memory are measured, and of each step
+    taught_windows: that the language model answers as the teacher of DLLM2Rec
+    method_budget: settings that are tried for DROS and for DLLM2Rec
+    stability: of the runs from several seeds
+    """
+
+    bound_windows: int = 32
+    list_windows: int = 8
+    logit_windows: int = 64
+    preference_windows: int = 64
+    cost_windows: int = 16
+    cost_batch: int = 4
+    taught_windows: int = 48
+    method_budget: int = 1
+    stability: StabilityConfig = field(default_factory=StabilityConfig)
+
+    def __post_init__(self) -> None:
+        windows = ("bound_windows", "list_windows", "logit_windows", "preference_windows", "taught_windows")
+        settle(self, "msl_tables", positive=(*windows, "cost_windows", "cost_batch", "method_budget"))
+        if self.cost_windows < 2 * self.cost_batch:
+            raise InputError(
+                f"msl_tables.cost_windows is {self.cost_windows}: at least two steps of cost_batch "
+                f"({self.cost_batch}), of which the first only warms up"
+            )
