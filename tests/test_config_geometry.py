@@ -1,35 +1,11 @@
 from __future__ import annotations
 
-import ast
-import dataclasses
-import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from reclib.config import GeometryConfig, config_hash, geometry, profile
+from reclib.config import GeometryConfig, config_hash, profile
 from reclib.schema import InputError
-
-
-def test_every_setting_is_documented() -> None:
-    for each in dataclasses.fields(GeometryConfig):
-        assert re.search(rf"\b{each.name}\b", GeometryConfig.__doc__ or ""), each.name
-
-
-def test_every_value_of_profile_paper_is_given_and_names_its_source() -> None:
-    source = Path(geometry.__file__).read_text("utf-8")
-    (made,) = (
-        node.value
-        for node in ast.parse(source).body
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "PAPER_GEOMETRY"
-    )
-    assert {each.arg for each in made.keywords} == {each.name for each in dataclasses.fields(GeometryConfig)}
-    lines = source.splitlines()
-    for call in (node for node in ast.walk(made) if isinstance(node, ast.Call)):
-        for each in call.keywords:
-            if not isinstance(each.value, ast.Call):
-                assert re.search(r"# (ours|third parties|the authors)", lines[each.lineno - 1]), each.arg
 
 
 def test_profiles_differ_and_smoke_needs_nothing_from_outside() -> None:

@@ -2,8 +2,8 @@
 
 from reclib.config.canonical import canonical_json, config_hash, override
 from reclib.config.data import DataConfig, SyntheticConfig
-from reclib.config.geometry import GeometryConfig
 from reclib.config.eisam import EisamConfig
+from reclib.config.geometry import GeometryConfig
 from reclib.config.hybrid import AlignConfig, GroundingConfig, HybridConfig
 from reclib.config.lm import DecodingConfig, EvaluationConfig, LMConfig, ObjectiveConfig, TuneConfig
 from reclib.config.msl_tables import MSLTablesConfig, StabilityConfig

@@ -49,7 +49,7 @@ class EisamConfig:
         settle(self, "eisam", positive=(*counts, "radii"), not_negative=("penalties", "gammas"))
 
 
-EISAM_SMOKE = EisamConfig(
+SMOKE_EISAM = EisamConfig(
     data=DataConfig(source="synthetic", history_length=4, synthetic=SyntheticConfig(n_users=100, n_items=60)),
     backbone=BackboneConfig(d_model=8, n_layers=1),
     train=SequenceTrainConfig(
@@ -70,7 +70,7 @@ EISAM_SMOKE = EisamConfig(
 )
 
 # Sized so that notebooks 22, 23 and 24 take five minutes together on one core.
-EISAM_DEFAULT = EisamConfig(
+DEFAULT_EISAM = EisamConfig(
     data=DataConfig(source="ml-100k", history_length=6),
     backbone=BackboneConfig(d_model=32, n_layers=1),
     train=SequenceTrainConfig(
@@ -87,7 +87,7 @@ EISAM_DEFAULT = EisamConfig(
 )
 
 # No setting is printed in the paper's abstract, which is all of it that is at hand.
-EISAM_PAPER = EisamConfig(
+PAPER_EISAM = EisamConfig(
     data=DataConfig(
         source="ml_1m",  # ours: a third-party page names MovieLens-1M (specification, K10)
         history_length=10,  # ours: as [MSL] §5.1.1
@@ -107,6 +107,8 @@ EISAM_PAPER = EisamConfig(
     ),
     train=SequenceTrainConfig(
         loss="cross_entropy",  # ours: EISAM is loss-agnostic (specification §2)
+        n_negatives=1,  # ours: not read by cross-entropy
+        calibration=0.75,  # ours: not read by cross-entropy
         positions="last",  # ours: one target a window, as a language model is trained
         epochs=100,  # ours
         evaluate_every=1,  # ours
@@ -128,15 +130,24 @@ EISAM_PAPER = EisamConfig(
     small=DataConfig(
         source="synthetic",  # ours
         history_length=6,  # ours
+        min_interactions=5,  # ours
+        min_rating=None,  # ours
+        split="windows",  # ours
+        empty_title="drop",  # ours
+        max_title_characters=300,  # ours
         synthetic=SyntheticConfig(n_users=1000, n_items=200),  # ours
     ),
     small_train=SequenceTrainConfig(
         loss="cross_entropy",  # ours
+        n_negatives=1,  # ours: not read by cross-entropy
+        calibration=0.75,  # ours: not read by cross-entropy
         positions="last",  # ours
         epochs=10,  # ours
+        evaluate_every=1,  # ours
         patience=5,  # ours
         batch_size=64,  # ours
         learning_rate=3e-3,  # ours
+        weight_decay=0.0,  # ours
     ),
     matched_windows=None,  # ours: all
     matched_epochs=20,  # ours

@@ -66,3 +66,32 @@ class HybridConfig:
 
     def __post_init__(self) -> None:
         settle(self, "hybrid")
+
+
+SMOKE_HYBRID = HybridConfig(
+    align=AlignConfig(text=TextConfig(encoder="random"), width=16, epochs=2, learning_rate=1e-2),
+    grounding=GroundingConfig(num_beams=2),
+)
+
+PAPER_HYBRID = HybridConfig(
+    curriculum="rising",  # released code of LLaRA: linear over training
+    align=AlignConfig(
+        text=TextConfig(
+            encoder="all-minilm-l6-v2",  # ours: A-LLMRec tunes a distilbert of sentence-transformers
+            max_tokens=256,  # ours: the encoder's limit
+        ),
+        width=128,  # released code of A-LLMRec
+        item_weight=0.5,  # released code of A-LLMRec
+        text_weight=0.2,  # released code of A-LLMRec
+        epochs=10,  # released code of A-LLMRec: what its second stage takes up
+        batch_size=256,  # ours
+        learning_rate=1e-3,  # ours: the released code has 1e-4 with batches of 60
+    ),
+    grounding=GroundingConfig(
+        num_beams=4,  # released code of BIGRec
+        spare_tokens=4,  # ours
+        pooling="last",  # released code of BIGRec
+        gammas=(0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0),  # ours: 0 to 99 in steps there
+        users_per_batch=16,  # ours
+    ),
+)

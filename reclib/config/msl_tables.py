@@ -64,3 +64,34 @@ class MSLTablesConfig:
                 f"msl_tables.cost_windows is {self.cost_windows}: at least two steps of cost_batch "
                 f"({self.cost_batch}), of which the first only warms up"
             )
+
+
+SMOKE_MSL_TABLES = MSLTablesConfig(
+    bound_windows=8,
+    list_windows=4,
+    logit_windows=16,
+    preference_windows=32,
+    taught_windows=24,
+    stability=StabilityConfig(n_users=100, n_windows=48, evaluation_windows=24, seeds=(0, 1)),
+)
+
+PAPER_MSL_TABLES = MSLTablesConfig(
+    bound_windows=512,  # ours
+    list_windows=256,  # ours
+    logit_windows=512,  # ours
+    preference_windows=10_000,  # released code of MSL: the windows of LML
+    cost_windows=1_280,  # ours
+    cost_batch=128,  # released code
+    taught_windows=10_000,  # ours
+    method_budget=6,  # ours: as for the backbones
+    stability=StabilityConfig(
+        source="msl_toy",  # [MSL] Table 3; msl_book by override
+        lm="smollm2-135m-instruct",  # ours: [MSL] §5.1.3 has LLaMA3-8B
+        n_users=1,  # ours: not read, the data set is no made one
+        n_windows=10_000,  # released code: train_10000
+        epochs=10,  # [MSL] §5.1.3
+        learning_rate=1e-4,  # released code
+        evaluation_windows=1_000_000,  # [MSL] §5.1.1: all test windows
+        seeds=(0, 1, 2, 3, 4),  # ours: [MSL] Table 3 does not say how many
+    ),
+)

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from reclib.config.data import DataConfig, SyntheticConfig
+from reclib.config.eisam import DEFAULT_EISAM, PAPER_EISAM, SMOKE_EISAM, EisamConfig
 from reclib.config.geometry import PAPER_GEOMETRY, SMOKE_GEOMETRY, GeometryConfig
-from reclib.config.eisam import EISAM_DEFAULT, EISAM_PAPER, EISAM_SMOKE, EisamConfig
-from reclib.config.hybrid import AlignConfig, GroundingConfig, HybridConfig
+from reclib.config.hybrid import PAPER_HYBRID, SMOKE_HYBRID, HybridConfig
 from reclib.config.lm import DecodingConfig, EvaluationConfig, LMConfig, ObjectiveConfig, TuneConfig
-from reclib.config.msl_tables import MSLTablesConfig, StabilityConfig
+from reclib.config.msl_tables import PAPER_MSL_TABLES, SMOKE_MSL_TABLES, MSLTablesConfig
 from reclib.config.sequence import BackboneConfig, SequenceConfig, SequenceTrainConfig, TextConfig
 from reclib.config.tf_llmer import PAPER_TF_LLMER, SMOKE_TF_LLMER, TFLLMERConfig
 from reclib.config.traditional import TraditionalConfig
@@ -27,8 +27,8 @@ class Profile:
     tf_llmer: of the comparison of TF-LLMER
     geometry: of the study of text tables, conditioning and Rec-PCA
     eisam: of sharpness-aware training
-    seeds: of the runs that a result is the mean of
     msl_tables: of what the MSL paper's tables and lemmas need beside these
+    seeds: of the runs that a result is the mean of
     """
 
     name: str
@@ -41,10 +41,10 @@ class Profile:
     traditional: TraditionalConfig = field(default_factory=TraditionalConfig)
     tf_llmer: TFLLMERConfig = field(default_factory=TFLLMERConfig)
     geometry: GeometryConfig = field(default_factory=GeometryConfig)
-    eisam: EisamConfig = EISAM_DEFAULT
+    eisam: EisamConfig = DEFAULT_EISAM
     hybrid: HybridConfig = field(default_factory=HybridConfig)
-    seeds: tuple[int, ...] = (0,)
     msl_tables: MSLTablesConfig = field(default_factory=MSLTablesConfig)
+    seeds: tuple[int, ...] = (0,)
 
     def __post_init__(self) -> None:
         settle(self, "profile")
@@ -85,18 +85,9 @@ SMOKE = Profile(
     ),
     tf_llmer=SMOKE_TF_LLMER,
     geometry=SMOKE_GEOMETRY,
-    eisam=EISAM_SMOKE,
-    hybrid=HybridConfig(
-        align=AlignConfig(text=TextConfig(encoder="random"), width=16, epochs=2, learning_rate=1e-2),
-        grounding=GroundingConfig(num_beams=2),
-    msl_tables=MSLTablesConfig(
-        bound_windows=8,
-        list_windows=4,
-        logit_windows=16,
-        preference_windows=32,
-        taught_windows=24,
-        stability=StabilityConfig(n_users=100, n_windows=48, evaluation_windows=24, seeds=(0, 1)),
-    ),
+    eisam=SMOKE_EISAM,
+    hybrid=SMOKE_HYBRID,
+    msl_tables=SMOKE_MSL_TABLES,
 )
 
 # Every other setting is a default above, sized so that notebooks 00–15 take under half an hour on two cores.
@@ -256,52 +247,12 @@ PAPER = Profile(
         dropouts=(0.1, 0.2, 0.5),  # ours
         weight_decays=(0.0,),  # ours
     ),
-    tf_llmer=PAPER_TF_LLMER,  # ours: each value says where it stands
-    geometry=PAPER_GEOMETRY,  # ours: each value says where it stands
-    eisam=EISAM_PAPER,  # ours: config/eisam.py gives each its reason
-    hybrid=HybridConfig(
-        curriculum="rising",  # released code of LLaRA: linear over training
-        align=AlignConfig(
-            text=TextConfig(
-                encoder="all-minilm-l6-v2",  # ours: A-LLMRec tunes a distilbert of sentence-transformers
-                max_tokens=256,  # ours: the encoder's limit
-            ),
-            width=128,  # released code of A-LLMRec
-            item_weight=0.5,  # released code of A-LLMRec
-            text_weight=0.2,  # released code of A-LLMRec
-            epochs=10,  # released code of A-LLMRec: what its second stage takes up
-            batch_size=256,  # ours
-            learning_rate=1e-3,  # ours: the released code has 1e-4 with batches of 60
-        ),
-        grounding=GroundingConfig(
-            num_beams=4,  # released code of BIGRec
-            spare_tokens=4,  # ours
-            pooling="last",  # released code of BIGRec
-            gammas=(0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0),  # ours: 0 to 99 in steps there
-            users_per_batch=16,  # ours
-        ),
-    ),
+    tf_llmer=PAPER_TF_LLMER,
+    geometry=PAPER_GEOMETRY,
+    eisam=PAPER_EISAM,
+    hybrid=PAPER_HYBRID,
+    msl_tables=PAPER_MSL_TABLES,
     seeds=(0, 1, 2),  # ours
-    msl_tables=MSLTablesConfig(
-        bound_windows=512,  # ours
-        list_windows=256,  # ours
-        logit_windows=512,  # ours
-        preference_windows=10_000,  # released code of MSL: the windows of LML
-        cost_windows=1_280,  # ours
-        cost_batch=128,  # released code
-        taught_windows=10_000,  # ours
-        method_budget=6,  # ours: as for the backbones
-        stability=StabilityConfig(
-            source="msl_toy",  # [MSL] Table 3; msl_book by override
-            lm="smollm2-135m-instruct",  # ours: [MSL] §5.1.3 has LLaMA3-8B
-            n_users=1,  # ours: not read, the data set is no made one
-            n_windows=10_000,  # released code: train_10000
-            epochs=10,  # [MSL] §5.1.3
-            learning_rate=1e-4,  # released code
-            evaluation_windows=1_000_000,  # [MSL] §5.1.1: all test windows
-            seeds=(0, 1, 2, 3, 4),  # ours: [MSL] Table 3 does not say how many
-        ),
-    ),
 )
 
 PROFILES: Mapping[str, Profile] = {each.name: each for each in (SMOKE, DEFAULT, PAPER)}

@@ -5,6 +5,12 @@ from __future__ import annotations
 from reclib.plotting.figures_bound import bound_by_sample, logit_distance, temperature_roots
 from reclib.plotting.figures_comparison import decoding_cost, method_comparison, paper_against_ours
 from reclib.plotting.figures_data import items_by_frequency, popularity_curve, valid_tokens_by_depth
+from reclib.plotting.figures_eisam import (
+    eisam_sensitivity,
+    rise_along_lines,
+    sharpness_by_decile,
+    tail_against_overall,
+)
 from reclib.plotting.figures_geometry import (
     curvature_against_loss,
     feasible_dimensions,
@@ -14,11 +20,6 @@ from reclib.plotting.figures_geometry import (
     projection_sweep,
     table_distributions,
     training_losses,
-from reclib.plotting.figures_eisam import (
-    eisam_sensitivity,
-    rise_along_lines,
-    sharpness_by_decile,
-    tail_against_overall,
 )
 from reclib.plotting.figures_longtail import (
     hit_coefficients,

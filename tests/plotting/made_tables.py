@@ -10,10 +10,7 @@ import numpy as np
 import pandas as pd
 
 from reclib.plotting import figures
-from tests.plotting import made_longtail, made_sequence, made_tf_llmer
-from tests.plotting import made_geometry, made_longtail, made_sequence
-from tests.plotting import made_eisam, made_longtail, made_sequence
-from tests.plotting import made_bound, made_longtail, made_sequence
+from tests.plotting import made_bound, made_eisam, made_geometry, made_longtail, made_sequence, made_tf_llmer
 
 
 @dataclass(frozen=True)

@@ -26,9 +26,9 @@ from reclib.training.methods import (
     loam,
     melt,
     rlmrec,
+    sharpness,
     text_adapters,
     tf_llmer,
-    sharpness,
 )
 
 if TYPE_CHECKING:
