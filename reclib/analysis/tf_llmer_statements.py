@@ -1,7 +1,8 @@
 """What the comparison of TF-LLMER found about statements 1, 7, 8, 9 and 11, as rows for the registry.
 
-The rules were written before any result was looked at. Directions of the statements: the abstract of
-arXiv 2604.20490 [confirmed]; thresholds and rules: ours.
+The rules were written before the runs they judge; trial runs that set the epochs and learning rates of
+profile default had been seen. Directions of the statements: the abstract of arXiv 2604.20490 [confirmed], and
+third parties' account of its Figure 1; thresholds and rules: ours.
 """
 
 from __future__ import annotations
