@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 RAW, REDUCED, REC_PCA = "text", "pca", "rec_pca"  # stages of a table
 N_BINS = 40
 EQUAL = 1e-6  # norm cv that float32 leaves of equal norms
-COSINE_BINS = np.linspace(-1, 1, 51)
+COSINE_BINS = np.linspace(-1, 1, 161)
 N_PAIRS = 20_000  # of all pairs of items, drawn
 
 

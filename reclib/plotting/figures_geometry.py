@@ -58,11 +58,11 @@ STARTS = {
 }
 MEASURES = {
     "kappa": "condition number κ",
-    "lambda_max": r"largest eigenvalue $\lambda_{\max}$",
+    "lambda_max": r"eigenvalue $\lambda_{\max}$",
     "effective_rank": "effective rank",
     "lambda_max_cv": r"cv of $\lambda_{\max}$",
     "retained_variance": "retained variance",
-    "total_variation": "total variation (ratio)",
+    "total_variation": "total variation",
     "edge_cosine": "cosine over edges",
     "kernel_target_alignment": "alignment (KTA)",
     "n_effective": "items that share p",
@@ -76,6 +76,7 @@ _FORMULAS = {
 }
 _COLOURS = (BLUE, ORANGE, GREEN, RED)
 _MARKERS = "os^D"
+_HELD = 1e-3  # share of a bin that is worth showing
 _STRIP = 0.5  # share of a group's width over which its series are spread
 
 
@@ -83,7 +84,8 @@ _STRIP = 0.5  # share of a group's width over which its series are spread
 def table_distributions(table: pd.DataFrame, axes: Any, *, quantity: Literal["length", "cosine"]) -> None:
     """Histograms as steps, one panel a text table.
 
-    table: table, series (a stage of the table, or a kind of pairs), low, high (of a bin), share.
+    table: table, series (a stage of the table, or a kind of pairs), low, high (of a bin), share. Bins
+    beyond those that hold a thousandth anywhere in a panel are cut off.
     """
     kinds = {"table": "string", "series": "string", "low": "float", "high": "float", "share": "float"}
     check_columns(table, kinds, source="table_distributions")
@@ -96,12 +98,16 @@ def table_distributions(table: pd.DataFrame, axes: Any, *, quantity: Literal["le
             style, edges = SERIES[str(series)], [*rows["low"], rows["high"].iloc[-1]]
             density = rows["share"].to_numpy() / (rows["high"] - rows["low"]).to_numpy()
             ax.stairs(density, edges, color=style.color, linestyle=style.line, label=style.label)
+        held = table.loc[(table["table"] == name) & (table["share"] > _HELD)]
+        ax.set_xlim(held["low"].min(), held["high"].max())
+        ax.margins(x=0.02)
         ax.set_title(TABLES[name].label)
         ax.set_xlabel(_QUANTITIES[quantity])
         ax.xaxis.set_major_locator(MaxNLocator(5))
         ax.yaxis.set_major_locator(MaxNLocator(4))
         ax.set_ylabel("density")
-    _legend_below(panels[0], _lines(SERIES[name] for name in table["series"].unique()))
+    shown = [SERIES[name] for name in table["series"].unique()]
+    _legend_below(panels[0], [_line(style.label, style.line, color=style.color) for style in shown])
 
 
 @styled
