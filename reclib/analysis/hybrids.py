@@ -46,7 +46,7 @@ from reclib.models.sequence_model import SequenceModel
 from reclib.models.text_encoder import load_encoder
 from reclib.text.embeddings import embed_texts
 from reclib.training.hybrid_tuning import fine_tune_by_curriculum
-from reclib.training.item_alignment import align_items
+from reclib.training.item_alignment import align_items, unit_scale
 from reclib.training.lm_trainer import fine_tune
 
 Method = Literal["llara", "a_llmrec"]
@@ -183,11 +183,10 @@ def aligned_step(
     arrays = vectors["vectors"]
     users = Users(arrays["histories"], arrays["users"])
     states = users.vectors[users.rows(dataset.train.history)]
-    model, trace = align_items(
-        dataset.train, arrays["items"], texts, states, config.align, seed=seed, device=device
-    )
+    rows, texts, states = (unit_scale(each) for each in (arrays["items"], texts, states))
+    model, trace = align_items(dataset.train, rows, texts, states, config.align, seed=seed, device=device)
     is_cold = torch.as_tensor(dataset.counts == 0, device=device)
-    items, embedded = (torch.as_tensor(each, device=device) for each in (arrays["items"], texts))
+    items, embedded = (torch.as_tensor(each, device=device) for each in (rows, texts))
     joint = model.joint(items, embedded, is_cold).cpu().numpy()
     joint[0] = 0
     return {"joint": {"items": joint}, "trace": trace}
