@@ -19,7 +19,7 @@ from reclib import artifacts
 from reclib.analysis.workbench import Workbench
 from reclib.artifacts import Artifact, atomic_write
 from reclib.config import DataConfig, GroundingConfig, LMConfig, Profile
-from reclib.decoding.grounding import generate_freely, grounded_lists, text_states
+from reclib.decoding.grounding import PROTOCOL, generate_freely, grounded_lists, text_states
 from reclib.decoding.lists import Lists
 from reclib.evaluation.ranks import ranks_from_lists
 from reclib.models.causal_lm import CausalLM
@@ -130,7 +130,7 @@ def grounded_step(
 
     answered, validation: of `answered_step` on test and on validation windows; vectors: of
     `hybrids.collaborative_step`, for "collaborative" knowledge; all given belong to `upstream`.
-    Returns "windows" and "lists" like `msl.held_out_step`, and "tried" (gamma, ndcg).
+    Returns "windows" and "lists" like `msl.held_out_step`, "tried" (gamma, ndcg), and "chosen".
     """
 
     def lists(step: Artifact, part: str, gamma: float) -> Lists:
@@ -154,7 +154,7 @@ def grounded_step(
         "windows": table,
         "lists": found.table(),
         "tried": pd.DataFrame(tried, columns=["gamma", "ndcg"]),
-        "chosen": {"gamma": float(gamma)},
+        "chosen": {"protocol": PROTOCOL, "gamma": float(gamma)},
     }
 
 

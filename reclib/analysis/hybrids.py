@@ -44,9 +44,10 @@ from reclib.models.hybrid_prompt import (
 )
 from reclib.models.sequence_model import SequenceModel
 from reclib.models.text_encoder import load_encoder
+from reclib.schema import InputError
 from reclib.text.embeddings import embed_texts
 from reclib.training.hybrid_tuning import fine_tune_by_curriculum
-from reclib.training.item_alignment import align_items
+from reclib.training.item_alignment import align_items, unit_scale
 from reclib.training.lm_trainer import fine_tune
 
 Method = Literal["llara", "a_llmrec"]
@@ -183,11 +184,10 @@ def aligned_step(
     arrays = vectors["vectors"]
     users = Users(arrays["histories"], arrays["users"])
     states = users.vectors[users.rows(dataset.train.history)]
-    model, trace = align_items(
-        dataset.train, arrays["items"], texts, states, config.align, seed=seed, device=device
-    )
+    rows, texts, states = (unit_scale(each) for each in (arrays["items"], texts, states))
+    model, trace = align_items(dataset.train, rows, texts, states, config.align, seed=seed, device=device)
     is_cold = torch.as_tensor(dataset.counts == 0, device=device)
-    items, embedded = (torch.as_tensor(each, device=device) for each in (arrays["items"], texts))
+    items, embedded = (torch.as_tensor(each, device=device) for each in (rows, texts))
     joint = model.joint(items, embedded, is_cold).cpu().numpy()
     joint[0] = 0
     return {"joint": {"items": joint}, "trace": trace}
@@ -267,8 +267,12 @@ def run_method(
     *,
     objectives: tuple[str, ...] = OBJECTIVES,
     with_preference: bool = True,
+    preference_windows: int | None = None,
 ) -> HybridRuns:
-    """Tune a method by each objective, and by S-DPO from LML on, and rank the test windows, for each seed."""
+    """Tune a method by each objective, and by S-DPO from LML on, and rank the test windows, for each seed.
+
+    preference_windows: training windows of S-DPO; None is those of the profile.
+    """
     tuned = {
         (f"{bench.method}_{name}", seed): artifact(
             "tune_hybrid",
@@ -283,7 +287,9 @@ def run_method(
     }
     if with_preference:
         for seed in profile.seeds:
-            tuned[f"{bench.method}_sdpo", seed] = preferred(profile, bench, tuned, artifact, seed=seed)
+            tuned[f"{bench.method}_sdpo", seed] = preferred(
+                profile, bench, tuned, artifact, seed=seed, n_windows=preference_windows
+            )
     config = msl.held_out_config(profile)
     ranked = {
         key: artifact(
@@ -301,13 +307,21 @@ def preferred(
     artifact: Callable[..., Artifact] = artifacts.get_or_compute,
     *,
     seed: int,
+    n_windows: int | None = None,
 ) -> Artifact:
-    """The adapter tuned with LML, tuned on by S-DPO on prompts with vectors; see `analysis.preference`."""
-    reference = tuned[f"{bench.method}_lml", seed]
+    """The adapter tuned with LML, tuned on by S-DPO on prompts with vectors; see `analysis.preference`.
+
+    Raises InputError where `tuned` has no adapter of LML under the seed.
+    """
+    reference = tuned.get((f"{bench.method}_lml", seed))
+    if reference is None:
+        raise InputError(f"S-DPO goes on from LML: tune {bench.method} with 'lml' under seed {seed} first")
+    config = preferred_config(profile)
+    config = replace(config, tune=replace(config.tune, n_windows=n_windows or config.tune.n_windows))
     return artifact(
         "prefer",
         prefer_step,
-        preferred_config(profile),
+        config,
         upstream=[reference],
         seed=seed,
         bench=bench,

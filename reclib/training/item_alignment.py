@@ -7,7 +7,8 @@ loss.
 
 Ours: the sentence encoder is frozen, where the released code tunes it along; every training window teaches,
 there only the last of each user does; the negative is an item outside the window; the text embedded is the
-title, as there are no descriptions; items without a training interaction stand with the code of their text.
+title, as there are no descriptions; items without a training interaction stand with the code of their text;
+vectors, embeddings and states are scaled to one size (`unit_scale`), as fixed weights of the losses suppose.
 """
 
 from __future__ import annotations
@@ -29,6 +30,17 @@ from reclib.training.methods.starting import drawn_weights
 from reclib.training.negatives import unseen_items
 
 PARTS = ("matching", "item", "text", "recommendation")
+
+
+def unit_scale(rows: np.ndarray) -> np.ndarray:
+    """Rows divided by one number, so that their root mean square is 1; rows of zeros, padding, not counted.
+
+    rows: (M, d); returns float32. Raises InputError where all are zero.
+    """
+    size = float(np.sqrt(np.square(rows[rows.any(axis=1)], dtype=np.float64).mean())) if rows.any() else 0.0
+    if not size > 0:
+        raise InputError("vectors that are all zero cannot be aligned: train or embed them first")
+    return (rows / size).astype(np.float32)
 
 
 def alignment_losses(
@@ -67,8 +79,9 @@ def align_items(
 
     total = matching + recommendation + item_weight · item + text_weight · text
 
-    items: (N+1, d) vectors and texts: (N+1, E) embeddings by item_idx; users: (W, d) states of the windows.
-    It is minutes at most and has no checkpoints. Raises InputError where rows do not fit.
+    items: (N+1, d) vectors and texts: (N+1, E) embeddings by item_idx; users: (W, d) states of the windows;
+    each of `unit_scale`. It is minutes at most and has no checkpoints. Raises InputError where rows do not
+    fit.
     """
     if len(items) != len(texts) or len(users) != len(windows):
         raise InputError(

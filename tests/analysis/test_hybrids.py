@@ -12,7 +12,7 @@ import torch
 from reclib import config
 from reclib.analysis import msl_tables
 from reclib.analysis.grounded import ground, knowledge
-from reclib.analysis.hybrids import METHODS, HybridRuns, Method, make_bench, run_method
+from reclib.analysis.hybrids import METHODS, HybridRuns, Method, make_bench, preferred, run_method
 from reclib.models.causal_lm import adapter_state
 from reclib.schema import InputError
 from tests.analysis.bench import PROFILE, workbench
@@ -23,7 +23,7 @@ SMALL = config.override(PROFILE, **{"hybrid.align.epochs": 1, "evaluation.n_wind
 @lru_cache
 def runs(method: Method) -> HybridRuns:
     bench = make_bench(SMALL, method, dataset=workbench().dataset)
-    return run_method(SMALL, bench, objectives=("lml",))
+    return run_method(SMALL, bench, objectives=("lml",), preference_windows=8)
 
 
 def test_every_run_is_a_row_of_the_table_that_others_stand_in() -> None:
@@ -60,6 +60,11 @@ def test_llara_tunes_lora_and_projector_and_a_llmrec_projectors_alone() -> None:
     assert any("lora" in name for name in names["llara"])
     assert {name.split(".")[1] for name in names["llara"] if name.startswith("vectors.")} == {"item"}
     assert {name.split(".")[1] for name in names["a_llmrec"]} == {"item", "user"}
+
+
+def test_s_dpo_needs_its_reference() -> None:
+    with pytest.raises(InputError, match="tune llara with 'lml' under seed 0 first"):
+        preferred(SMALL, runs("llara").bench, {}, seed=0)
 
 
 def test_a_seed_draws_its_own_projector() -> None:

@@ -12,7 +12,7 @@ from reclib.config import AlignConfig, TextConfig
 from reclib.data.dataset import Windows
 from reclib.models.aligned_items import AlignedItems
 from reclib.schema import InputError
-from reclib.training.item_alignment import align_items, alignment_losses
+from reclib.training.item_alignment import align_items, alignment_losses, unit_scale
 
 N_ITEMS, WIDTH, TEXT_WIDTH = 24, 5, 7
 
@@ -123,3 +123,13 @@ def test_rows_that_do_not_fit_are_refused() -> None:
         align_items(windows, items, texts, users[:-1], config(), seed=0)
     with pytest.raises(InputError, match="25 vectors and 24 text embeddings"):
         align_items(windows, items, texts[:-1], users, config(), seed=0)
+
+
+def test_vectors_of_any_size_are_brought_to_one() -> None:
+    _, items, _, _ = made(8)
+    scaled = unit_scale(items)
+    assert np.square(scaled[1:]).mean() == pytest.approx(1, rel=1e-5)
+    assert not scaled[0].any()
+    np.testing.assert_allclose(unit_scale(items * 300), scaled, rtol=1e-5)
+    with pytest.raises(InputError, match="all zero"):
+        unit_scale(np.zeros((3, 2)))
