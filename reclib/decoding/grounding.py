@@ -4,8 +4,9 @@ Taken from [BIGRec] and its released code: beam search without a trie, of which 
 last hidden state of the last token of the answer and of each title, quotation marks left out, by the LM
 before tuning; L2 distance; both ways of re-weighting it (`kernels.grounding`), γ chosen on validation.
 
-Ours: an answer may be as long as the longest title and a few tokens; an answer without a token has an empty
-list; beams stop as transformers stops them.
+Ours: an answer is its first line, as a model tuned for minutes may go on behind its title; it may be as long
+as the longest title and a few tokens; an answer without a token has an empty list; beams stop as
+transformers stops them.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ TEXTS_AT_ONCE = 32
 
 
 def generate_freely(lm: CausalLM, prompts: PromptTokens, *, num_beams: int, max_new_tokens: int) -> list[str]:
-    """The best beam of each prompt as text, quotation marks around it left out.
+    """The first line of the best beam of each prompt, quotation marks around it left out.
 
     The prompts run as one batch, padded on the left.
     """
@@ -53,7 +54,12 @@ def generate_freely(lm: CausalLM, prompts: PromptTokens, *, num_beams: int, max_
             generation_config=config,
         )
     answers = lm.tokenizer.batch_decode(found[:, width:], skip_special_tokens=True)
-    return [answer.strip().strip('"').strip() for answer in answers]
+    return [_first_line(answer) for answer in answers]
+
+
+def _first_line(answer: str) -> str:
+    """The first line with text, without quotation marks around it: a title has no line break."""
+    return answer.strip().partition("\n")[0].strip().strip('"').strip()
 
 
 def text_states(lm: CausalLM, texts: list[str], *, pooling: str, max_tokens: int = 128) -> np.ndarray:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from reclib.config import LMConfig
-from reclib.decoding.grounding import generate_freely, grounded_lists, text_states
+from reclib.decoding.grounding import _first_line, generate_freely, grounded_lists, text_states
 from reclib.models.causal_lm import load_lm
 from reclib.schema import InputError
 from tests.decoding.made import TITLES, lm, prompt_tokens
@@ -50,7 +50,12 @@ def test_answers_are_those_of_each_prompt_alone(num_beams: int) -> None:
             pad_token_id=lm().end_token,
         )
         text = lm().tokenizer.decode(alone[0, tokens.shape[1] :], skip_special_tokens=True)
-        assert answer == text.strip().strip('"').strip()
+        assert answer == text.strip().split("\n")[0].strip().strip('"').strip()
+
+
+def test_what_follows_a_title_is_no_part_of_the_answer() -> None:
+    assert _first_line('\n"Soul Food (1997)"\n\n### Expected Output:\n"Soul') == "Soul Food (1997)"
+    assert _first_line(' "" ') == ""
 
 
 def test_prompts_with_vectors_are_answered_too() -> None:
