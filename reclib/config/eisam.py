@@ -77,7 +77,7 @@ DEFAULT_EISAM = EisamConfig(
         loss="cross_entropy", positions="last", epochs=2, batch_size=128, learning_rate=5e-3
     ),
     n_buckets=4,
-    radii=(0.02, 0.05, 0.2),
+    radii=(0.05, 0.2),
     penalties=(0.4, 0.8),
     gammas=(0.0, 0.5, 1.0),
     small=DataConfig(source="synthetic", history_length=6, synthetic=SyntheticConfig()),
