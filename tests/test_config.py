@@ -25,6 +25,7 @@ from reclib.config import (
     Profile,
     SequenceConfig,
     SequenceTrainConfig,
+    SharpnessChecksConfig,
     SyntheticConfig,
     TextConfig,
     TraditionalConfig,
@@ -48,6 +49,7 @@ GROUPS = [
     TextConfig,
     SequenceConfig,
     TraditionalConfig,
+    SharpnessChecksConfig,
     Profile,
 ]
 SOURCE = Path(config.__file__).with_name("profiles.py").read_text("utf-8")
@@ -292,7 +294,7 @@ def test_an_override_may_replace_a_group() -> None:
         ("tune.temperature", "tune.objective.temperature"),
         ("decodng.top_k", "decoding.top_k"),
         ("tune.epochs.number", "tune.epochs"),
-        ("qqqq", "name, data, lm, tune, decoding, evaluation, sequence, traditional, seeds"),
+        ("qqqq", "name, data, lm, tune, decoding, evaluation, sequence, traditional, checks, seeds"),
     ],
 )
 def test_an_unknown_override_names_those_near_it(name: str, near: str) -> None:

@@ -7,6 +7,7 @@ from reclib.config.preference import PreferenceConfig
 from reclib.config.profiles import DEFAULT, PAPER, PROFILES, SMOKE, Profile, profile
 from reclib.config.sequence import BackboneConfig, SequenceConfig, SequenceTrainConfig, TextConfig
 from reclib.config.sharpness import SHARPNESS_FAMILY, SharpnessConfig
+from reclib.config.sharpness_checks import SharpnessChecksConfig
 from reclib.config.traditional import TraditionalConfig
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Profile",
     "SequenceConfig",
     "SequenceTrainConfig",
+    "SharpnessChecksConfig",
     "SharpnessConfig",
     "SyntheticConfig",
     "TextConfig",

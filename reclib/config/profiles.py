@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from reclib.config.data import DataConfig, SyntheticConfig
 from reclib.config.lm import DecodingConfig, EvaluationConfig, LMConfig, ObjectiveConfig, TuneConfig
 from reclib.config.sequence import BackboneConfig, SequenceConfig, SequenceTrainConfig, TextConfig
+from reclib.config.sharpness_checks import SharpnessChecksConfig
 from reclib.config.traditional import TraditionalConfig
 from reclib.schema import InputError, settle
 
@@ -18,6 +19,7 @@ class Profile:
 
     data, lm, tune, decoding, evaluation: of a language model as a recommender
     sequence: of sequence recommenders; traditional: of those that language models are compared with
+    checks: of sharpness-aware steps on small models
     seeds: of the runs that a result is the mean of
     """
 
@@ -29,6 +31,7 @@ class Profile:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     sequence: SequenceConfig = field(default_factory=SequenceConfig)
     traditional: TraditionalConfig = field(default_factory=TraditionalConfig)
+    checks: SharpnessChecksConfig = field(default_factory=SharpnessChecksConfig)
     seeds: tuple[int, ...] = (0,)
 
     def __post_init__(self) -> None:
@@ -67,6 +70,9 @@ SMOKE = Profile(
         backbone=BackboneConfig(d_model=16, n_layers=1),
         train=SequenceTrainConfig(loss="cross_entropy", positions="last", epochs=3),
         learning_rates=(1e-2,),
+    ),
+    checks=SharpnessChecksConfig(
+        n_train=400, n_fresh=400, epochs=2, n_sharp=40, catalogues=(50, 200), batches=(4, 8), rounds=1
     ),
 )
 
@@ -226,6 +232,16 @@ PAPER = Profile(
         learning_rates=(1e-3, 3e-4),  # ours
         dropouts=(0.2, 0.5, 0.7),  # ours
         weight_decays=(0.0,),  # ours
+    ),
+    checks=SharpnessChecksConfig(
+        n_train=200_000,  # ours
+        n_fresh=200_000,  # ours
+        epochs=20,  # ours
+        radius=0.1,  # ours
+        n_sharp=2_000,  # ours
+        catalogues=(100, 1_000, 10_000, 100_000),  # ours: the range of the specification's cost claim
+        batches=(4, 8, 16, 32, 64),  # ours
+        rounds=5,  # ours
     ),
     seeds=(0, 1, 2),  # ours
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from reclib.plotting.figures_bound import bounds_by_frequency, gap_by_frequency, step_cost
 from reclib.plotting.figures_comparison import decoding_cost, method_comparison, paper_against_ours
 from reclib.plotting.figures_data import items_by_frequency, popularity_curve, valid_tokens_by_depth
 from reclib.plotting.figures_longtail import (
@@ -28,10 +29,12 @@ from reclib.plotting.figures_sequence import (
 __all__ = [
     "accuracy_and_cost",
     "accuracy_by_popularity",
+    "bounds_by_frequency",
     "comparison_grid",
     "component_training",
     "decoding_cost",
     "embedding_spaces",
+    "gap_by_frequency",
     "gradient_norms",
     "hit_coefficients",
     "items_by_frequency",
@@ -42,6 +45,7 @@ __all__ = [
     "sensitivity",
     "small_weight_share_by_position",
     "sorted_weights",
+    "step_cost",
     "tail_cells",
     "temperature_curve",
     "two_popularity_curves",

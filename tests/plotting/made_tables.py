@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from reclib.plotting import figures
-from tests.plotting import made_longtail, made_sequence
+from tests.plotting import made_bound, made_longtail, made_sequence
 
 
 @dataclass(frozen=True)
@@ -195,6 +195,19 @@ EXAMPLES = {
     ),
     "hit_coefficients": Example(
         figures.hit_coefficients, made_longtail.coefficients(), {"columns": 3, "width": "text", "ratio": 0.55}
+    ),
+    "graded_coefficients": Example(
+        figures.hit_coefficients,
+        made_longtail.coefficients(),
+        {"columns": 3, "width": "text", "ratio": 0.55},
+        {"unit": "nats per SD"},
+    ),
+    "gap_by_frequency": Example(figures.gap_by_frequency, made_bound.gaps()),
+    "bounds_by_frequency": Example(
+        figures.bounds_by_frequency, made_bound.bounds(), {"columns": 2, "width": "text", "ratio": 0.6}
+    ),
+    "step_cost": Example(
+        figures.step_cost, made_bound.costs(), {"columns": 3, "width": "text", "ratio": 0.8}
     ),
     "comparison_grid": Example(
         figures.comparison_grid,
