@@ -205,7 +205,7 @@ def other_measures(study: PriorStudy, measures: Mapping[str, np.ndarray]) -> pd.
     measures: name → (N,) a number of each item, such as the columns of `prior_sensitivity.sensitivity_step`;
     they enter as ranks, as some are logarithms and some are not. "unambiguous titles" leaves out the targets
     whose title is one content word or none.
-    Returns measure, method, value, low, high, n.
+    Returns measure, method, value, low, high, n; no row for a measure that is the same for all targets.
     """
     examples, parts = study.examples, []
     target = examples[TARGET_IDX].to_numpy()
@@ -213,7 +213,8 @@ def other_measures(study: PriorStudy, measures: Mapping[str, np.ndarray]) -> pd.
     variants = {"unambiguous titles": examples[clear]}
     for name, numbers in measures.items():
         rank = pd.Series(np.asarray(numbers, dtype=float)).rank().to_numpy()[target - 1]
-        variants[name] = examples.assign(**{LOG_PRIOR: rank})[~np.isnan(rank)]
+        if len(np.unique(rank[~np.isnan(rank)])) > 1:
+            variants[name] = examples.assign(**{LOG_PRIOR: rank})[~np.isnan(rank)]
     for name, rows in variants.items():
         table = hit_regression(rows, controls=study.controls, outcome=GRADED)
         part = table.loc[table["term"] == PRIOR, [METHOD, VALUE, "low", "high", "n"]]
