@@ -31,6 +31,7 @@ from reclib.config import (
     Profile,
     SequenceConfig,
     SequenceTrainConfig,
+    SharpnessChecksConfig,
     StabilityConfig,
     SyntheticConfig,
     TextConfig,
@@ -64,6 +65,7 @@ GROUPS = [
     HybridConfig,
     StabilityConfig,
     MSLTablesConfig,
+    SharpnessChecksConfig,
     Profile,
 ]
 SOURCES = [path.read_text("utf-8") for path in sorted(Path(config.__file__).parent.glob("*.py"))]

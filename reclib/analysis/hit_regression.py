@@ -3,17 +3,20 @@
     logit P(hit) = b0 + b_data z(log n) + b_prior z(log q) + b_both z(log n) z(log q) + controls
 
 The specification's regression (§7) [derived by us], with errors clustered by user
-(`evaluation.clustered_logit`).
+(`evaluation.clustered_logit`). Where hits are too few for it, the same terms explain a graded outcome, such
+as the logarithm of the target's probability, by least squares (`evaluation.clustered_linear`) [derived by
+us].
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
 from reclib.data.dataset import Windows
+from reclib.evaluation.clustered_linear import LinearFit, clustered_linear
 from reclib.evaluation.clustered_logit import LogitFit, clustered_logit
 from reclib.evaluation.metrics import METHOD
 from reclib.schema import PAD_IDX, USER_ID, VALUE, InputError, check
@@ -83,24 +86,29 @@ def shared_categories(windows: Windows, categories: Sequence[str]) -> np.ndarray
     return shared
 
 
-def hit_regression(examples: pd.DataFrame, *, controls: Sequence[str] = ()) -> pd.DataFrame:
+def hit_regression(
+    examples: pd.DataFrame, *, controls: Sequence[str] = (), outcome: str = HIT
+) -> pd.DataFrame:
     """Coefficients of each method with 95 % intervals, and what each term is worth.
 
     All columns are standardised over the method's examples, so a coefficient is per standard deviation. The
     drop in deviance is that of leaving out this term alone, all others staying.
 
-    examples: of `hit_examples`; controls: names of its further columns.
+    examples: of `hit_examples`; controls: names of its further columns; outcome: "hit", log-odds of which are
+    explained, or the name of a column of numbers, which are explained themselves.
     Returns method, term ("constant", "data", "prior", "data × prior", then the controls), value, low, high,
-    deviance_drop (NaN for the constant), n, n_users. Raises InputError as `clustered_logit`.
+    deviance_drop (NaN for the constant), n, n_users. Raises InputError as `clustered_logit` and
+    `clustered_linear`.
     """
-    _check(examples, controls)
+    _check(examples, controls, outcome)
+    regress = _regression_of(outcome)
     parts = []
     for method, rows in examples.groupby(METHOD, sort=False):
-        design = _design(rows, controls)
-        hit, user = rows[HIT].to_numpy(), rows[USER_ID].to_numpy()
-        fit = clustered_logit(design.to_numpy(), hit, user)
+        design = standard_columns(rows, controls)
+        y, user = rows[outcome].to_numpy(), rows[USER_ID].to_numpy()
+        fit = regress(design.to_numpy(), y, user)
         drops = [
-            clustered_logit(design.drop(columns=term).to_numpy(), hit, user).deviance - fit.deviance
+            regress(design.drop(columns=term).to_numpy(), y, user).deviance - fit.deviance
             for term in design.columns[1:]
         ]
         part = _coefficients(fit, design.columns)
@@ -110,7 +118,7 @@ def hit_regression(examples: pd.DataFrame, *, controls: Sequence[str] = ()) -> p
 
 
 def regression_difference(
-    examples: pd.DataFrame, *, reference: str, controls: Sequence[str] = ()
+    examples: pd.DataFrame, *, reference: str, controls: Sequence[str] = (), outcome: str = HIT
 ) -> pd.DataFrame:
     """Coefficients of every method minus those of one that never sees a title, with 95 % intervals.
 
@@ -118,9 +126,9 @@ def regression_difference(
     clustered by user, the interval knows that both were tested on the same users.
 
     Returns method, reference, term, value, low, high, n, n_users.
-    Raises InputError where there is no such method, and as `clustered_logit`.
+    Raises InputError where there is no such method, and as `hit_regression`.
     """
-    _check(examples, controls)
+    _check(examples, controls, outcome)
     methods = dict(list(examples.groupby(METHOD, sort=False)))
     if reference not in methods or len(methods) < 2:
         raise InputError(
@@ -129,12 +137,12 @@ def regression_difference(
     theirs = methods.pop(reference)
     parts = []
     for method, ours in methods.items():
-        designs = [_design(rows, controls) for rows in (theirs, ours)]
+        designs = [standard_columns(rows, controls) for rows in (theirs, ours)]
         both = pd.concat(designs, ignore_index=True)
         is_ours = np.repeat([0.0, 1.0], [len(theirs), len(ours)])
         stacked = np.concatenate([both.to_numpy(), both.to_numpy() * is_ours[:, None]], axis=1)
         rows = pd.concat([theirs, ours])
-        fit = clustered_logit(stacked, rows[HIT].to_numpy(), rows[USER_ID].to_numpy())
+        fit = _regression_of(outcome)(stacked, rows[outcome].to_numpy(), rows[USER_ID].to_numpy())
         part = _coefficients(fit, both.columns, first=len(both.columns))
         part.insert(0, METHOD, method)
         part.insert(1, "reference", reference)
@@ -149,14 +157,19 @@ def _names(text: object) -> list[str]:
     return [name.strip() for name in names if name.strip()]
 
 
-def _coefficients(fit: LogitFit, terms: pd.Index, *, first: int = 0) -> pd.DataFrame:
+def _regression_of(outcome: str) -> Callable[[np.ndarray, np.ndarray, np.ndarray], LogitFit | LinearFit]:
+    return clustered_logit if outcome == HIT else clustered_linear
+
+
+def _coefficients(fit: LogitFit | LinearFit, terms: pd.Index, *, first: int = 0) -> pd.DataFrame:
     chosen = slice(first, first + len(terms))
     value, error = fit.coefficient[chosen], fit.error[chosen]
     low, high = value - _NORMAL_95 * error, value + _NORMAL_95 * error
     return pd.DataFrame({"term": terms, VALUE: value, "low": low, "high": high})
 
 
-def _design(rows: pd.DataFrame, controls: Sequence[str]) -> pd.DataFrame:
+def standard_columns(rows: pd.DataFrame, controls: Sequence[str]) -> pd.DataFrame:
+    """The columns of the regression of one method's examples: a constant, the terms and the controls."""
     data, prior = _standardised(rows[LOG_DATA]), _standardised(rows[LOG_PRIOR])
     terms = {CONSTANT: np.ones(len(rows)), DATA: data, PRIOR: prior, BOTH: data * prior}
     return pd.DataFrame(terms | {name: _standardised(rows[name]) for name in controls})
@@ -169,8 +182,9 @@ def _standardised(values: pd.Series) -> np.ndarray:
     return (array - array.mean()) / array.std()
 
 
-def _check(examples: pd.DataFrame, controls: Sequence[str]) -> None:
-    kinds = {METHOD: "string", USER_ID: "any", HIT: "int", LOG_DATA: "float", LOG_PRIOR: "float"}
+def _check(examples: pd.DataFrame, controls: Sequence[str], outcome: str) -> None:
+    kinds = {METHOD: "string", USER_ID: "any", LOG_DATA: "float", LOG_PRIOR: "float"}
+    kinds[outcome] = "int" if outcome == HIT else "float"
     check(examples, kinds | dict.fromkeys(controls, "float"), source="examples")
     if examples.empty:
         raise InputError("examples: no rows; a regression needs test examples")

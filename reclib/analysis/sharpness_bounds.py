@@ -70,6 +70,24 @@ def bound_table(config: BoundConfig, *, seed: int) -> pd.DataFrame:
     return table.assign(**_bounds(table, float(theta.detach().norm()), config))
 
 
+def bound_panels(table: pd.DataFrame) -> pd.DataFrame:
+    """The bounds and the terms of `bound_table` for a figure: quantity, form, n, value, risk."""
+    parts = [
+        pd.DataFrame(
+            {
+                "quantity": quantity,
+                "form": form,
+                "n": table["n"],
+                "value": table[f"{quantity}_{form}"],
+                "risk": table["risk"],
+            }
+        )
+        for quantity in ("bound", "term")
+        for form in ("root", "fast")
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
 def _bounds(table: pd.DataFrame, norm: float, config: BoundConfig) -> dict[str, np.ndarray]:
     n, loss, sharpness = (torch.tensor(table[name].to_numpy()) for name in ("n", "loss", "sharpness"))
     setting = {

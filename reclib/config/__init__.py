@@ -11,6 +11,7 @@ from reclib.config.preference import PreferenceConfig
 from reclib.config.profiles import DEFAULT, PAPER, PROFILES, SMOKE, Profile, profile
 from reclib.config.sequence import BackboneConfig, SequenceConfig, SequenceTrainConfig, TextConfig
 from reclib.config.sharpness import SHARPNESS_FAMILY, SharpnessConfig
+from reclib.config.sharpness_checks import SharpnessChecksConfig
 from reclib.config.tf_llmer import TFLLMERConfig
 from reclib.config.traditional import TraditionalConfig
 
@@ -36,6 +37,7 @@ __all__ = [
     "Profile",
     "SequenceConfig",
     "SequenceTrainConfig",
+    "SharpnessChecksConfig",
     "SharpnessConfig",
     "StabilityConfig",
     "SyntheticConfig",

@@ -12,6 +12,7 @@ from reclib.config.hybrid import PAPER_HYBRID, SMOKE_HYBRID, HybridConfig
 from reclib.config.lm import DecodingConfig, EvaluationConfig, LMConfig, ObjectiveConfig, TuneConfig
 from reclib.config.msl_tables import PAPER_MSL_TABLES, SMOKE_MSL_TABLES, MSLTablesConfig
 from reclib.config.sequence import BackboneConfig, SequenceConfig, SequenceTrainConfig, TextConfig
+from reclib.config.sharpness_checks import PAPER_CHECKS, SMOKE_CHECKS, SharpnessChecksConfig
 from reclib.config.tf_llmer import PAPER_TF_LLMER, SMOKE_TF_LLMER, TFLLMERConfig
 from reclib.config.traditional import TraditionalConfig
 from reclib.schema import InputError, settle
@@ -28,6 +29,7 @@ class Profile:
     geometry: of the study of text tables, conditioning and Rec-PCA
     eisam: of sharpness-aware training
     msl_tables: of what the MSL paper's tables and lemmas need beside these
+    checks: of sharpness-aware steps on small models
     seeds: of the runs that a result is the mean of
     """
 
@@ -44,6 +46,7 @@ class Profile:
     eisam: EisamConfig = DEFAULT_EISAM
     hybrid: HybridConfig = field(default_factory=HybridConfig)
     msl_tables: MSLTablesConfig = field(default_factory=MSLTablesConfig)
+    checks: SharpnessChecksConfig = field(default_factory=SharpnessChecksConfig)
     seeds: tuple[int, ...] = (0,)
 
     def __post_init__(self) -> None:
@@ -88,6 +91,7 @@ SMOKE = Profile(
     eisam=SMOKE_EISAM,
     hybrid=SMOKE_HYBRID,
     msl_tables=SMOKE_MSL_TABLES,
+    checks=SMOKE_CHECKS,
 )
 
 # Every other setting is a default above, sized so that notebooks 00–15 take under half an hour on two cores.
@@ -252,6 +256,7 @@ PAPER = Profile(
     eisam=PAPER_EISAM,
     hybrid=PAPER_HYBRID,
     msl_tables=PAPER_MSL_TABLES,
+    checks=PAPER_CHECKS,
     seeds=(0, 1, 2),  # ours
 )
 

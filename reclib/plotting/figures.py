@@ -11,6 +11,7 @@ from reclib.plotting.figures_eisam import (
     sharpness_by_decile,
     tail_against_overall,
 )
+from reclib.plotting.figures_gap import bounds_by_frequency, gap_by_frequency, step_cost
 from reclib.plotting.figures_geometry import (
     curvature_against_loss,
     feasible_dimensions,
@@ -49,6 +50,7 @@ __all__ = [
     "accuracy_by_popularity",
     "accuracy_over_cost",
     "bound_by_sample",
+    "bounds_by_frequency",
     "comparison_grid",
     "component_training",
     "curvature_against_loss",
@@ -57,6 +59,7 @@ __all__ = [
     "embedding_spaces",
     "feasible_dimensions",
     "formula_curves",
+    "gap_by_frequency",
     "gradient_norms",
     "hit_coefficients",
     "items_by_frequency",
@@ -77,6 +80,7 @@ __all__ = [
     "sorted_weights",
     "table_distributions",
     "tail_against_overall",
+    "step_cost",
     "tail_cells",
     "temperature_curve",
     "training_losses",

@@ -141,10 +141,10 @@ def matched_contrasts(table: pd.DataFrame, ax: Axes) -> None:
 
 
 @styled
-def hit_coefficients(table: pd.DataFrame, axes: Any) -> None:
-    """Coefficients of the regression of hits, one panel a term, one row a method.
+def hit_coefficients(table: pd.DataFrame, axes: Any, *, unit: str = "log-odds per SD") -> None:
+    """Coefficients of the regression of hits, or of a graded outcome, one panel a term, one row a method.
 
-    table: method, term, value, low, high.
+    table: method, term, value, low, high; unit: of the coefficients.
     """
     kinds = {"method": "string", "term": "string", "value": "float", "low": "float", "high": "float"}
     check_columns(table, kinds, source="hit_coefficients")
@@ -157,7 +157,7 @@ def hit_coefficients(table: pd.DataFrame, axes: Any) -> None:
         dots(ax, table.loc[table["term"] == term], order, styles)
         ax.axvline(0, color=INK, linewidth=0.6, zorder=1)
         ax.set_title(term)
-        ax.set_xlabel("log-odds per SD")
+        ax.set_xlabel(unit)
     note(panels[0], "bars: 95 % interval, clustered by user")
 
 

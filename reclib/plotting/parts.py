@@ -17,6 +17,7 @@ from reclib.schema import InputError
 INTERVAL = "95 % bootstrap interval"
 _METRIC_LABELS = {
     "catalogue_nll": "$-\\log P_\\mathrm{valid}$(target)\n(nats, lower is better)",
+    "log_p": "$\\log P_\\mathrm{valid}$(target)\n(nats)",
     "overlap": "shared neighbours (Jaccard)",
     "cka": "linear CKA",
     "cosine": "mean cosine",

@@ -114,6 +114,9 @@ METHOD_STYLE: dict[str, SeriesStyle] = {
     "norm_layer": SeriesStyle("layer norm", PURPLE, "s", ":"),
     "frozen": SeriesStyle("frozen table", GREEN, "P", "--"),
     "shuffled_graph": SeriesStyle("shuffled graph", GREY, "P", "-."),
+    "hinge": SeriesStyle("hinge", GREEN, "P", ":"),
+    "copies": SeriesStyle("exact, weights for each item", BROWN, "D", "-"),
+    "naive": SeriesStyle("exact, item by item", SKY, "X", ":"),
 }
 DATASET_STYLE: dict[str, SeriesStyle] = {
     "ml-100k": SeriesStyle("MovieLens-100K", PURPLE, "P", "-."),

@@ -10,7 +10,15 @@ import numpy as np
 import pandas as pd
 
 from reclib.plotting import figures
-from tests.plotting import made_bound, made_eisam, made_geometry, made_longtail, made_sequence, made_tf_llmer
+from tests.plotting import (
+    made_bound,
+    made_eisam,
+    made_gap,
+    made_geometry,
+    made_longtail,
+    made_sequence,
+    made_tf_llmer,
+)
 
 
 @dataclass(frozen=True)
@@ -219,6 +227,17 @@ EXAMPLES = {
         made_eisam.sensitivity(),
         {"rows": 2, "columns": 3, "width": "text", "ratio": 0.75},
     ),
+    "graded_coefficients": Example(
+        figures.hit_coefficients,
+        made_longtail.coefficients(),
+        {"columns": 3, "width": "text", "ratio": 0.55},
+        {"unit": "nats per SD"},
+    ),
+    "gap_by_frequency": Example(figures.gap_by_frequency, made_gap.gaps()),
+    "bounds_by_frequency": Example(
+        figures.bounds_by_frequency, made_gap.bounds(), {"columns": 2, "width": "text", "ratio": 0.6}
+    ),
+    "step_cost": Example(figures.step_cost, made_gap.costs(), {"columns": 3, "width": "text", "ratio": 0.8}),
     "comparison_grid": Example(
         figures.comparison_grid,
         made_sequence.grid(),
