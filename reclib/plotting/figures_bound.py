@@ -77,7 +77,7 @@ def bounds_by_frequency(table: pd.DataFrame, axes: Any) -> None:
         shown = table.loc[table["quantity"] == quantity]
         for form, style in _FORMS.items():
             rows = shown.loc[shown["form"] == form].sort_values("n")
-            look = {"color": style.color, "marker": style.marker, "linestyle": style.line}
+            look: dict[str, Any] = {"color": style.color, "marker": style.marker, "linestyle": style.line}
             ax.plot(rows["n"], rows["value"], label=style.label, **look)
         if quantity == "bound":
             rows = shown.drop_duplicates("n").sort_values("n")
@@ -107,7 +107,7 @@ def step_cost(table: pd.DataFrame, axes: Any) -> None:
         for method in shown["method"].unique():
             style = styles[method]
             rows = shown.loc[shown["method"] == method].sort_values("size")
-            look = {"color": style.color, "marker": style.marker, "linestyle": style.line}
+            look: dict[str, Any] = {"color": style.color, "marker": style.marker, "linestyle": style.line}
             (lines[style.label],) = ax.plot(rows["size"], rows["ratio"], **look)
         ax.set_xscale("log")
         ax.set_yscale("log")
