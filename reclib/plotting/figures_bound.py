@@ -116,9 +116,8 @@ def step_cost(table: pd.DataFrame, axes: Any) -> None:
         ax.set_yticks([tick for tick in _TICKS if low <= tick <= high])
         ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         ax.yaxis.set_minor_formatter(NullFormatter())
-        ax.set_xticks(
-            sorted(shown["size"].unique()), [f"{size:,}" for size in sorted(shown["size"].unique())]
-        )
+        sizes = sorted(shown["size"].unique())
+        ax.set_xticks(sizes, [_short(size) for size in sizes])
         ax.xaxis.set_minor_formatter(NullFormatter())
         ax.xaxis.set_minor_locator(LogLocator(subs=()))
         ax.set_xlabel(label)
