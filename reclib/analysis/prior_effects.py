@@ -240,7 +240,7 @@ def dominance(study: PriorStudy, method: str) -> Dominance:
     design = standard_columns(rows, study.controls)
     x, y = design.to_numpy(), rows[GRADED].to_numpy()
     users, user = np.unique(rows[USER_ID].to_numpy(), return_inverse=True)
-    places = [design.columns.get_loc(term) for term in (DATA, PRIOR)]
+    places = [list(design.columns).index(term) for term in (DATA, PRIOR)]
     generator = numpy_generator(0, f"dominance {method}")
     drawn = []
     for _ in range(study.bootstrap):

@@ -46,16 +46,16 @@ def both_matter_statement(
     own = _tuned(regressions[regressions["outcome"] == outcome])
     against = _tuned(differences[differences["outcome"] == outcome])
     chance = _tuned(placebo)
-    is_above_id = "prior" in against.index and bool(against.loc["prior", "low"] > 0)
-    is_above_chance = bool(chance.loc["prior", VALUE] > chance.loc["prior", "high"])
-    are_above = bool(own.loc["data", "low"] > 0 and own.loc["prior", "low"] > 0)
+    is_above_id = "prior" in against and bool(against["prior"]["low"] > 0)
+    is_above_chance = bool(chance["prior"][VALUE] > chance["prior"]["high"])
+    are_above = bool(own["data"]["low"] > 0 and own["prior"]["low"] > 0)
     what = "log-odds of a hit" if has_hits else "log P of the target, as hits are too few for a regression"
     note = (
-        f"coefficient of the prior per SD, {what}; of the data {own.loc['data', VALUE]:.2f} "
-        f"({own.loc['data', 'low']:.2f} to {own.loc['data', 'high']:.2f}); more than SASRec's: "
+        f"coefficient of the prior per SD, {what}; of the data {own['data'][VALUE]:.2f} "
+        f"({own['data']['low']:.2f} to {own['data']['high']:.2f}); more than SASRec's: "
         f"{_yes(is_above_id)}; than with shuffled titles: {_yes(is_above_chance)}"
     )
-    return _finding("2", dataset, are_above and is_above_id and is_above_chance, note, own.loc["prior"])
+    return _finding("2", dataset, are_above and is_above_id and is_above_chance, note, own["prior"])
 
 
 def intersection_statement(cells: pd.DataFrame, contrasts: pd.DataFrame, dataset: str, k: int) -> Finding:
@@ -140,7 +140,7 @@ def identity_statement(identities: pd.DataFrame, dataset: str) -> Finding:
 
     identities: of `sharpness_identities.identity_table`. value: the worst of them.
     """
-    worst = identities.loc[identities["difference"].idxmax()]
+    worst = identities.sort_values("difference").iloc[-1]
     note = (
         f"largest distance, over the gradient's length, of {len(identities)} identities: {worst['identity']}"
     )
@@ -148,8 +148,10 @@ def identity_statement(identities: pd.DataFrame, dataset: str) -> Finding:
     return _finding("11", dataset, bool(worst["difference"] <= IDENTICAL), note, row)
 
 
-def _tuned(table: pd.DataFrame) -> pd.DataFrame:
-    return table[table[METHOD] == TUNED].set_index("term")
+def _tuned(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """The rows of the tuned model by their term."""
+    rows = table[table[METHOD] == TUNED].to_dict("records")
+    return {row["term"]: {str(name): value for name, value in row.items()} for row in rows}
 
 
 def _yes(is_so: bool) -> str:

@@ -169,7 +169,7 @@ class PriorStudy:
     def _values_of(self, run: Artifact) -> pd.DataFrame:
         ranks = per_window(run["windows"][RANK], self.cutoffs, n_items=self.dataset.n_items, depth=self.depth)
         graded = catalogue_nll(run["windows"][NLL].to_numpy())
-        graded = graded.assign(**{METRIC: GRADED, VALUE: -graded[VALUE]})
+        graded[METRIC], graded[VALUE] = GRADED, -graded[VALUE]
         return pd.concat([ranks, graded], ignore_index=True)
 
     @property

@@ -166,7 +166,7 @@ def random_lm_model(
         for item, count in enumerate(length)
     ]
     network, tokenizer = random_lm(titles[:5_000], seed=0, n_layers=n_layers, width=width, n_heads=4)
-    lm = CausalLM(network.requires_grad_(False).to(dtype), tokenizer)
+    lm = CausalLM(network.requires_grad_(False), tokenizer).to(dtype)
     add_lora(lm, LMConfig(name="random", lora_dropout=dropout), seed=0).train()
     windows, counts = made_windows(n_windows, n_items, 6)
     return lm_model(lm, titles, windows, counts, objective, share_head=share_head)

@@ -45,7 +45,7 @@ def _slope(x: np.ndarray, y: np.ndarray, w: np.ndarray) -> float:
         curvature = np.array([[mean.sum(), mean @ x], [mean @ x, mean @ x**2]])
         step = np.linalg.solve(curvature, slope)
         if slope @ step <= _TOLERANCE * total:
-            return float(theta[1])
+            return float(theta[1] + step[1])
         while (moved := _criterion(theta + step, x, y, w)) > best + _TOLERANCE * abs(best):
             step = step / 2
         theta, best = theta + step, min(best, moved)

@@ -77,7 +77,7 @@ def bounds_by_frequency(table: pd.DataFrame, axes: Any) -> None:
         shown = table.loc[table["quantity"] == quantity]
         for form, style in _FORMS.items():
             rows = shown.loc[shown["form"] == form].sort_values("n")
-            look = {"color": style.color, "marker": style.marker, "linestyle": style.line}
+            look: dict[str, Any] = {"color": style.color, "marker": style.marker, "linestyle": style.line}
             ax.plot(rows["n"], rows["value"], label=style.label, **look)
         if quantity == "bound":
             rows = shown.drop_duplicates("n").sort_values("n")
@@ -107,7 +107,7 @@ def step_cost(table: pd.DataFrame, axes: Any) -> None:
         for method in shown["method"].unique():
             style = styles[method]
             rows = shown.loc[shown["method"] == method].sort_values("size")
-            look = {"color": style.color, "marker": style.marker, "linestyle": style.line}
+            look: dict[str, Any] = {"color": style.color, "marker": style.marker, "linestyle": style.line}
             (lines[style.label],) = ax.plot(rows["size"], rows["ratio"], **look)
         ax.set_xscale("log")
         ax.set_yscale("log")
@@ -116,9 +116,8 @@ def step_cost(table: pd.DataFrame, axes: Any) -> None:
         ax.set_yticks([tick for tick in _TICKS if low <= tick <= high])
         ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         ax.yaxis.set_minor_formatter(NullFormatter())
-        ax.set_xticks(
-            sorted(shown["size"].unique()), [f"{size:,}" for size in sorted(shown["size"].unique())]
-        )
+        sizes = sorted(shown["size"].unique())
+        ax.set_xticks(sizes, [_short(size) for size in sizes])
         ax.xaxis.set_minor_formatter(NullFormatter())
         ax.xaxis.set_minor_locator(LogLocator(subs=()))
         ax.set_xlabel(label)

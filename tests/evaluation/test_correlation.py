@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from reclib.evaluation.correlation import spearman
+from reclib.evaluation.correlation import partial_spearman, spearman
 from reclib.schema import InputError
 
 
@@ -56,3 +56,23 @@ def test_what_cannot_be_ranked_is_refused(a: list[float], b: list[float], messag
         spearman(np.array(a), np.array(b), generator=generator())
     with pytest.raises(InputError, match="n_resamples 0"):
         spearman(np.arange(5.0), np.arange(5.0), generator=generator(), n_resamples=0)
+
+
+def test_what_a_third_number_makes_of_two_is_taken_out() -> None:
+    draws = generator()
+    third = draws.normal(size=400)
+    a, b = third + 0.5 * draws.normal(size=400), third + 0.5 * draws.normal(size=400)
+    plain = spearman(a, b, generator=generator(), n_resamples=100)
+    found = partial_spearman(a, b, third, generator=generator(), n_resamples=200)
+    assert plain.low > 0.6
+    assert found.low < 0 < found.high
+    ranks = np.column_stack([scipy.stats.rankdata(each) for each in (a, b, third)])
+    inverse = np.linalg.inv(np.corrcoef(ranks.T))
+    expected = -inverse[0, 1] / np.sqrt(inverse[0, 0] * inverse[1, 1])
+    assert found.value == pytest.approx(expected, abs=1e-10)
+
+
+def test_a_third_number_that_orders_as_another_leaves_nothing() -> None:
+    a = np.arange(9.0)
+    found = partial_spearman(a, a[::-1] ** 2, np.exp(a), generator=generator(), n_resamples=10)
+    assert np.isnan(found.value)
