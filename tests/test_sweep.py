@@ -70,7 +70,7 @@ def by_hand(folder: Path) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]
     with ExitStack() as stack:
         asked = ("--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(file))
         there = [stack.enter_context(process("distributed.cli.dask_scheduler", *asked, cache=folder))]
-        until(file.is_file)
+        until(lambda: file.is_file() and file.read_text().endswith("}"))
         address = json.loads(file.read_text())["address"]
         single = ("--nthreads", "1", "--no-nanny", "--no-dashboard", "--host", "127.0.0.1")
         for _ in range(2):
