@@ -11,11 +11,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
-from reclib import paths, sweep
+from reclib import cli, paths, sweep
 from reclib.artifacts import Artifact
 from reclib.schema import InputError
 from tests.sweep_cells import calls, cells, square
@@ -28,6 +29,19 @@ def test_without_dask_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(InputError, match=r"needs Dask: pip install -e '\.\[sweep\]'"):
         sweep.run(square, [])
+
+
+def test_the_command_sweeps_every_run_of_the_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    from reclib.analysis import msl_runs, msl_stability
+    from reclib.config import SMOKE
+
+    asked: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(sweep, "run", lambda *arguments, **options: asked.append((*arguments, options)))
+    cli.sweep(profile=cli.ProfileName.smoke, scheduler="tcp://127.0.0.1:1", workers=0, set_=None)
+    ((function, found, options),) = asked
+    assert function is msl_runs.ranked
+    assert set(found) == {*msl_runs.cells(SMOKE).values(), *msl_stability.cells(SMOKE).values()}
+    assert options == {"scheduler": "tcp://127.0.0.1:1", "n_workers": None}
 
 
 def until(is_so: Callable[[], bool]) -> None:
@@ -56,7 +70,7 @@ def by_hand(folder: Path) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]
     with ExitStack() as stack:
         asked = ("--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(file))
         there = [stack.enter_context(process("distributed.cli.dask_scheduler", *asked, cache=folder))]
-        until(file.is_file)
+        until(lambda: file.is_file() and file.read_text().endswith("}"))
         address = json.loads(file.read_text())["address"]
         single = ("--nthreads", "1", "--no-nanny", "--no-dashboard", "--host", "127.0.0.1")
         for _ in range(2):

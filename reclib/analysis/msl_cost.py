@@ -10,6 +10,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import re
+import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -61,14 +62,13 @@ def cost_config(profile: Profile) -> CostConfig:
 def cost_step(config: CostConfig, *, seed: int, workdir: Path) -> dict[str, pd.DataFrame]:
     """Tables "steps" (method, step, seconds) and "runs" (method, before, memory, clock).
 
-    before: seconds from the start to the first step beyond those of LML, per window: the pass of S-DPO's
-    reference; memory: peak above the loaded model, in MB, NaN where the system does not tell.
+    before: seconds from the start to the first step, in which S-DPO asks its reference; memory: peak above
+    the loaded model, in MB, NaN where the system does not tell. What training writes is not kept.
     """
     steps, runs = [], []
     for method in config.methods:
-        folder = workdir / method
-        folder.mkdir(exist_ok=True)
-        found = _measured(config, method, seed, folder)
+        with tempfile.TemporaryDirectory(dir=workdir) as folder:  # never one from which training would go on
+            found = _measured(config, method, seed, Path(folder))
         steps.append(
             pd.DataFrame({"method": method, "step": range(len(found["steps"])), "seconds": found["steps"]})
         )
