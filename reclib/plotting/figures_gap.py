@@ -121,7 +121,7 @@ def step_cost(table: pd.DataFrame, axes: Any) -> None:
         ax.xaxis.set_minor_formatter(NullFormatter())
         ax.xaxis.set_minor_locator(LogLocator(subs=()))
         ax.set_xlabel(label)
-    panels[0].set_ylabel("cost in steps of ERM")
+        ax.set_ylabel("cost in steps of ERM")
     panels[0].figure.legend(lines.values(), lines.keys(), loc="outside upper center", ncols=4)
 
 
