@@ -30,7 +30,7 @@ METHODS = {
 }
 SHARED = ("reweight", "sam", "eisam2", "eisam", "hinge")  # at most one ascent for a batch
 OF_ALL_SIZES = ("sam", "eisam2", "eisam")
-SECONDS_A_ROUND = 0.2  # shorter rounds are repeated
+SECONDS_A_ROUND = 0.2  # shorter rounds are repeated, where there is more than one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +118,7 @@ def timed(ways: Mapping[str, tuple[StepModel, SharpnessConfig | None]], *, round
         name: [_seconds(model, config)] for name, (model, config) in ways.items()
     }
     shortest = max(1e-6, min(values[0] for values in spent.values()))
-    for _ in range(max(rounds, min(30, int(SECONDS_A_ROUND / shortest)))):
+    for _ in range(max(rounds, min(10 * (rounds - 1), int(SECONDS_A_ROUND / shortest)))):
         for name, (model, config) in ways.items():
             spent[name].append(_seconds(model, config))
     least = {name: min(values[1:]) for name, values in spent.items()}

@@ -24,19 +24,14 @@ _TICKS = (1, 2, 3, 5, 10, 20, 30)  # of costs
 def gap_by_frequency(table: pd.DataFrame, ax: Axes) -> None:
     """Gap between fresh and training loss over training examples of the item, on logarithmic axes.
 
-    table: method, n (mean of a group of items), gap (its mean), gap_error; groups in any order. A mean below
-    its standard error cannot be drawn on this axis and is refused.
+    table: method, n (mean of a group of items), gap (its mean), gap_error (missing for a single item); groups
+    in any order. A mean that is not above its standard error has no place on this axis and is not drawn.
     """
-    kinds = dict.fromkeys(("n", "gap", "gap_error"), "float")
-    check_columns(table, {"method": "string", **kinds}, source="gap_by_frequency")
-    if (table["gap"] <= table["gap_error"]).any():
-        row = table.loc[table["gap"] <= table["gap_error"]].iloc[0]
-        raise InputError(
-            f"figure gap_by_frequency: {row['method']}, n = {row['n']:g}: a gap of {row['gap']:.3g} is not "
-            "above its error; put more items into a group"
-        )
+    kinds = {"method": "string", "n": "float", "gap": "float", "gap_error": "float?"}
+    check_columns(table, kinds, source="gap_by_frequency")
+    shown = table[table["gap"] > table["gap_error"].fillna(0.0)]
     for method, style in method_styles(table["method"]).items():
-        rows = table.loc[table["method"] == method].sort_values("n")
+        rows = shown.loc[shown["method"] == method].sort_values("n")
         ax.errorbar(
             rows["n"],
             rows["gap"],

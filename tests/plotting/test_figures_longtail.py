@@ -80,3 +80,13 @@ def test_methods_that_differ_by_their_line_are_told_apart_without_one() -> None:
 def test_tables_that_fit_no_figure_are_refused(name: str, change: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         drawn(name, **change)
+
+
+def test_a_gap_that_is_not_above_its_error_has_no_place_on_a_logarithmic_axis() -> None:
+    gap = EXAMPLES["gap_by_frequency"].table["gap"].copy()
+    gap.iloc[1], error = -0.2, EXAMPLES["gap_by_frequency"].table["gap_error"].copy()
+    error.iloc[2] = np.nan
+    (ax,) = drawn("gap_by_frequency", gap=gap, gap_error=error)
+    first, second = (container.lines[0].get_ydata() for container in ax.containers[:2])
+    assert len(first) == len(second) - 1
+    assert gap.iloc[2] in first
