@@ -18,12 +18,13 @@ from reclib.schema import InputError
 from tests.analysis.bench import PROFILE, workbench
 
 SMALL = config.override(PROFILE, **{"hybrid.align.epochs": 1, "evaluation.n_windows": 6})
+N_PREFERRED = 2 * SMALL.tune.batch_size  # two steps: the first has the warm-up's learning rate, which is 0
 
 
 @lru_cache
 def runs(method: Method) -> HybridRuns:
     bench = make_bench(SMALL, method, dataset=workbench().dataset)
-    return run_method(SMALL, bench, objectives=("lml",), preference_windows=8)
+    return run_method(SMALL, bench, objectives=("lml",), preference_windows=N_PREFERRED)
 
 
 def test_every_run_is_a_row_of_the_table_that_others_stand_in() -> None:
