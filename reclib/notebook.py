@@ -111,17 +111,22 @@ class Run:
         saved = export.save_table(table, name, caption, folder=folder, provenance=self.provenance())
         self._note(saved, self._tables, name)
 
-    def record(self, rows: pd.DataFrame | Sequence[Mapping[str, Any]]) -> None:
+    def record(
+        self, rows: pd.DataFrame | Sequence[Mapping[str, Any]], *, seeds: Sequence[int] | None = None
+    ) -> None:
         """Keep results for values that a paper prints: the rows of `registry.record`.
 
         Columns ``seeds``, ``config``, ``commit`` and ``device`` are filled in where the rows leave them out.
+        seeds: of the runs that the rows are means of, the notebook's own by default
         """
         import pandas as pd
 
         from reclib import registry
 
         origin = self.provenance()
-        filled = {"seeds": str(self.seed)} | {key: origin[key] for key in ("config", "commit", "device")}
+        seeds = (self.seed,) if seeds is None else seeds
+        filled = {key: origin[key] for key in ("config", "commit", "device")}
+        filled |= {"seeds": ", ".join(map(str, seeds))}
         table = pd.DataFrame(rows)
         table = table.assign(**{key: value for key, value in filled.items() if key not in table.columns})
         registry.record(table, self.name, profile=self.label, folder=notebook_files.results_dir(self.label))
