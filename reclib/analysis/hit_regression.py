@@ -16,8 +16,9 @@ import numpy as np
 import pandas as pd
 
 from reclib.data.dataset import Windows
-from reclib.evaluation.clustered_linear import LinearFit, clustered_linear
-from reclib.evaluation.clustered_logit import LogitFit, clustered_logit
+from reclib.evaluation.clustered import ClusteredFit
+from reclib.evaluation.clustered_linear import clustered_linear
+from reclib.evaluation.clustered_logit import clustered_logit
 from reclib.evaluation.metrics import METHOD
 from reclib.schema import PAD_IDX, USER_ID, VALUE, InputError, check
 
@@ -157,11 +158,11 @@ def _names(text: object) -> list[str]:
     return [name.strip() for name in names if name.strip()]
 
 
-def _regression_of(outcome: str) -> Callable[[np.ndarray, np.ndarray, np.ndarray], LogitFit | LinearFit]:
+def _regression_of(outcome: str) -> Callable[[np.ndarray, np.ndarray, np.ndarray], ClusteredFit]:
     return clustered_logit if outcome == HIT else clustered_linear
 
 
-def _coefficients(fit: LogitFit | LinearFit, terms: pd.Index, *, first: int = 0) -> pd.DataFrame:
+def _coefficients(fit: ClusteredFit, terms: pd.Index, *, first: int = 0) -> pd.DataFrame:
     chosen = slice(first, first + len(terms))
     value, error = fit.coefficient[chosen], fit.error[chosen]
     low, high = value - _NORMAL_95 * error, value + _NORMAL_95 * error

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
+from reclib.evaluation.clustered import ClusteredFit, check_columns, check_shapes, clustered_covariance
 from reclib.schema import InputError
 
 _MAX_STEPS = 50
@@ -13,25 +12,7 @@ _TOLERANCE = 1e-10  # of the Newton decrement, per example
 _LARGEST = 30.0  # |x·β| beyond this is a fitted probability of 0 or 1 to 13 digits
 
 
-class LogitFit(NamedTuple):
-    """A fitted logistic regression.
-
-    coefficient: (P,); covariance: (P, P), clustered; deviance: −2 log-likelihood; n, n_clusters: how many
-    """
-
-    coefficient: np.ndarray
-    covariance: np.ndarray
-    deviance: float
-    n: int
-    n_clusters: int
-
-    @property
-    def error(self) -> np.ndarray:
-        """Standard error of each coefficient, (P,)."""
-        return np.sqrt(np.diag(self.covariance))
-
-
-def clustered_logit(design: np.ndarray, hit: np.ndarray, cluster: np.ndarray) -> LogitFit:
+def clustered_logit(design: np.ndarray, hit: np.ndarray, cluster: np.ndarray) -> ClusteredFit:
     """Maximum likelihood of P(hit) = 1 / (1 + exp(−x·β)), and a covariance robust within clusters.
 
     β by Newton's method;  Cov = c H⁻¹ (Σ_g s_g s_gᵀ) H⁻¹,  H = Σ_k p_k (1 − p_k) x_k x_kᵀ,
@@ -51,12 +32,8 @@ def clustered_logit(design: np.ndarray, hit: np.ndarray, cluster: np.ndarray) ->
     beta = _fit(x, y)
     p = _probability(x @ beta)
     inverse = np.linalg.inv((x * (p * (1 - p))[:, None]).T @ x)
-    scores = np.zeros((len(groups), x.shape[1]))
-    np.add.at(scores, group, (y - p)[:, None] * x)
-    n, n_terms, n_groups = *x.shape, len(groups)
-    correction = n_groups / (n_groups - 1) * (n - 1) / (n - n_terms)
-    covariance = correction * inverse @ (scores.T @ scores) @ inverse
-    return LogitFit(beta, covariance, _deviance(x @ beta, y), n, n_groups)
+    covariance = clustered_covariance(x, y - p, group, inverse)
+    return ClusteredFit(beta, covariance, _deviance(x @ beta, y), len(x), len(groups))
 
 
 def _fit(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -90,18 +67,10 @@ def _deviance(logit: np.ndarray, y: np.ndarray) -> float:
 
 
 def _check(x: np.ndarray, y: np.ndarray, group: np.ndarray, n_groups: int) -> None:
-    if x.ndim != 2 or y.shape != (len(x),) or len(group) != len(x):
-        raise InputError(
-            f"columns of shape {x.shape}, {y.shape} outcomes, {len(group)} clusters: one row an example"
-        )
+    check_shapes(x, y, group)
     if not np.isfinite(x).all() or not np.isin(y, (0, 1)).all():
         bad = ~(np.isfinite(x).all(axis=1) & np.isin(y, (0, 1)))
         raise InputError(f"row {int(bad.argmax())}: its outcome is not 0 or 1, or a column is not finite")
     if len(y) == 0 or y.min() == y.max():
         raise InputError("all outcomes are the same: a regression needs hits and misses; use a larger K")
-    if n_groups < 2 or len(x) <= x.shape[1]:
-        raise InputError(
-            f"{len(x)} examples of {n_groups} users for {x.shape[1]} coefficients: more are needed"
-        )
-    if np.linalg.matrix_rank(x) < x.shape[1]:
-        raise InputError("the columns depend on each other (one may be constant): leave one of them out")
+    check_columns(x, n_groups)

@@ -10,23 +10,20 @@ from torch.nn.functional import embedding
 from reclib.schema import PAD_IDX
 
 
-class TextAdapter(nn.Module):
-    """adapter(e_raw): two linear layers over frozen text embeddings, optionally with something between them.
+class MappedText(nn.Module):
+    """layers(e_raw): a trained network over frozen text embeddings. An `ItemModule`.
 
-    text: (N+1, E), row 0 padding; frozen and not written to checkpoints. An `ItemModule`: it maps the
-    distinct items of a call only, each once.
+    text: (N+1, E), row 0 padding; frozen and not written to checkpoints. layers: (M, E) → (M, D); the
+    distinct items of a call only are mapped, each once.
     """
 
     text: Tensor
 
-    def __init__(
-        self, text: np.ndarray, d_model: int, *, hidden: int, between: nn.Module | None = None
-    ) -> None:
+    def __init__(self, text: np.ndarray, layers: nn.Module) -> None:
         super().__init__()
         self.n_items = len(text) - 1
         self.register_buffer("text", torch.from_numpy(text).float(), persistent=False)
-        layers = [nn.Linear(text.shape[1], hidden), between, nn.Linear(hidden, d_model)]
-        self.layers = nn.Sequential(*(layer for layer in layers if layer is not None))
+        self.layers = layers
 
     def forward(self, item_idx: Tensor) -> Tensor:
         """Item vectors, (...) → (..., D); zeros for padding."""
@@ -40,3 +37,29 @@ class TextAdapter(nn.Module):
     def _rows(self, item_idx: Tensor) -> Tensor:
         """Vectors of distinct items, (M,) → (M, D)."""
         return self.layers(self.text[item_idx]) * (item_idx != PAD_IDX)[:, None]
+
+
+class TextAdapter(MappedText):
+    """adapter(e_raw): two linear layers over frozen text embeddings, optionally with something between them.
+
+    text: (N+1, E), row 0 padding; hidden: width of the first layer. See `MappedText`.
+    """
+
+    def __init__(
+        self, text: np.ndarray, d_model: int, *, hidden: int, between: nn.Module | None = None
+    ) -> None:
+        layers = [nn.Linear(text.shape[1], hidden), between, nn.Linear(hidden, d_model)]
+        super().__init__(text, nn.Sequential(*(layer for layer in layers if layer is not None)))
+
+
+class LinearTextItems(MappedText):
+    """W x + b of frozen text embeddings x; W starts by Xavier's rule, b at zero. See `MappedText`.
+
+    text: (N+1, E), row 0 padding. Source: LLM2Rec's evaluation.
+    """
+
+    def __init__(self, text: np.ndarray, d_model: int) -> None:
+        linear = nn.Linear(text.shape[1], d_model)
+        nn.init.xavier_normal_(linear.weight)
+        nn.init.zeros_(linear.bias)
+        super().__init__(text, linear)

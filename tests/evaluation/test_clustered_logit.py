@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from reclib.evaluation.clustered_logit import LogitFit, clustered_logit
+from reclib.evaluation.clustered import ClusteredFit
+from reclib.evaluation.clustered_logit import clustered_logit
 from reclib.schema import InputError
 
 BETA = np.array([-1.0, 0.8, -0.4])
@@ -22,7 +23,7 @@ def made(
     return x, (x @ BETA + noise > 0).astype(int), user
 
 
-def naive_covariance(x: np.ndarray, y: np.ndarray, user: np.ndarray, fit: LogitFit) -> np.ndarray:
+def naive_covariance(x: np.ndarray, y: np.ndarray, user: np.ndarray, fit: ClusteredFit) -> np.ndarray:
     """The sandwich, example by example and user by user."""
     n, n_terms = x.shape
     bread, meat = np.zeros((n_terms, n_terms)), np.zeros((n_terms, n_terms))

@@ -22,8 +22,7 @@ import numpy as np
 from torch import nn
 
 from reclib.models.sequence_model import SequenceModel
-from reclib.models.text_adapter import TextAdapter
-from reclib.models.text_linear import LinearTextItems
+from reclib.models.text_adapter import LinearTextItems, TextAdapter
 from reclib.schema import settle
 from reclib.training.loop import Fitted, fit
 from reclib.training.methods.item_norm import ItemNorm, with_norm
