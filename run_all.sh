@@ -82,8 +82,6 @@ install() {
     fi
     if [[ -n "$missing" ]]; then
         say "installing into $prefix, at the versions of constraints.txt: 3 to 10 minutes, most of it torch"
-        # the resolver of an older pip, such as Debian 12's, loses its way among so many pins
-        "$python" -m pip install --disable-pip-version-check --quiet "pip>=23.1"
         torch=$(grep '^torch==' "$constraints")
         "$python" -m pip install --disable-pip-version-check "$torch"
         "$python" -m pip install --disable-pip-version-check -c "$constraints" -e "$root[dev]"
