@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reclib.config import BackboneConfig, SequenceTrainConfig
 from reclib.data.dataset import Dataset
-from reclib.training.loop import Fitted, Validate
+from reclib.models.sequence_model import SequenceModel
+from reclib.training.loop import Fitted, Validate, fit
 from reclib.training.methods import (
     base,
     cities,
@@ -52,6 +54,19 @@ class MethodSetup:
     validate: Validate | None
     device: str = "cpu"
     teacher: Teacher | None = None
+
+    def fit(self, model: SequenceModel, *, seed: int, workdir: Path, **choices: Any) -> Fitted:
+        """Train a model on the training part, as every method does; choices: what else `loop.fit` takes."""
+        return fit(
+            model.to(self.device),
+            self.dataset.train,
+            self.train,
+            validate=self.validate,
+            seed=seed,
+            workdir=workdir,
+            counts=self.dataset.counts,
+            **choices,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

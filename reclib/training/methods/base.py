@@ -6,12 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reclib.models.backbones import build_backbone
 from reclib.models.items import IdItems
 from reclib.models.sequence_model import SequenceModel
 from reclib.schema import settle
-from reclib.training.loop import Fitted, fit
-from reclib.training.methods.starting import drawn_weights
+from reclib.training.loop import Fitted
+from reclib.training.methods.starting import drawn_weights, encoder
 
 if TYPE_CHECKING:
     from reclib.training.methods import MethodSetup
@@ -37,19 +36,13 @@ GRID = tuple(BaseOptions(dropout=dropout) for dropout in (0.2, 0.1, 0.3, 0.4, 0.
 
 def train(setup: MethodSetup, options: BaseOptions, *, seed: int, workdir: Path) -> Fitted:
     """Train the backbone on its table of item vectors. Raises what `fit` raises."""
-    backbone = setup.backbone
-    if options.dropout is not None:
-        backbone = replace(backbone, dropout=options.dropout)
+    model = untrained(setup, dropout=options.dropout, seed=seed)
+    return setup.fit(model, seed=seed, workdir=workdir)
+
+
+def untrained(setup: MethodSetup, *, dropout: float | None, seed: int) -> SequenceModel:
+    """The backbone on a table of item vectors; dropout: instead of the setting's, None leaves it."""
+    if dropout is not None:
+        setup = replace(setup, backbone=replace(setup.backbone, dropout=dropout))
     with drawn_weights(seed):
-        items = IdItems(setup.dataset.n_items, backbone.d_model)
-        encoder = build_backbone(backbone, max_length=setup.dataset.train.history.shape[1])
-        model = SequenceModel(items, encoder)
-    return fit(
-        model.to(setup.device),
-        setup.dataset.train,
-        setup.train,
-        validate=setup.validate,
-        seed=seed,
-        workdir=workdir,
-        counts=setup.dataset.counts,
-    )
+        return SequenceModel(IdItems(setup.dataset.n_items, setup.backbone.d_model), encoder(setup))

@@ -194,16 +194,7 @@ def train(setup: MethodSetup, options: CitiesOptions, *, seed: int, workdir: Pat
     dataset = setup.dataset
     with drawn_weights(seed):
         model = SequenceModel(IdItems(dataset.n_items, setup.backbone.d_model), encoder(setup))
-    base = fit(
-        model.to(setup.device),
-        dataset.train,
-        setup.train,
-        validate=setup.validate,
-        seed=seed,
-        workdir=workdir,
-        counts=dataset.counts,
-        stage="base",
-    )
+    base = setup.fit(model, stage="base", seed=seed, workdir=workdir)
     contexts = item_contexts(dataset.train, dataset.n_items, numpy_generator(seed, "cities contexts"))
     contexts, matrix = contexts.to(setup.device), base.model.item_matrix()
     learned = train_inference(matrix, contexts, setup, options, seed=seed, workdir=workdir)

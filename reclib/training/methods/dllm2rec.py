@@ -40,7 +40,7 @@ from reclib.kernels.sequence_losses import catalogue_cross_entropy
 from reclib.models.items import DistilledItems, IdItems, even_scale
 from reclib.models.sequence_model import SequenceModel
 from reclib.schema import PAD_IDX, InputError, settle
-from reclib.training.loop import Fitted, fit
+from reclib.training.loop import Fitted
 from reclib.training.methods.starting import drawn_weights, encoder
 from reclib.training.negatives import unseen_items
 from reclib.training.sequence_batches import Batch
@@ -189,12 +189,9 @@ def train(setup: MethodSetup, options: DLLM2RecOptions, *, seed: int, workdir: P
             items = DistilledItems(offsets, even_scale(teacher.embedding), weight=options.embedding_weight)
         model = SequenceModel(items, reading)
     recommend = SequenceObjective(setup.train, n_items=dataset.n_items, counts=dataset.counts)
-    return fit(
-        model.to(setup.device),
-        dataset.train,
-        setup.train,
+    return setup.fit(
+        model,
         objective=RankingDistillation(recommend, teacher, options, setup.device),
-        validate=setup.validate,
         seed=seed,
         workdir=workdir,
     )

@@ -34,7 +34,7 @@ from reclib.kernels.robust import catalogue_robust_loss, flattened_popularity
 from reclib.models.items import IdItems
 from reclib.models.sequence_model import SequenceModel
 from reclib.schema import settle
-from reclib.training.loop import Fitted, fit
+from reclib.training.loop import Fitted
 from reclib.training.methods.starting import drawn_weights, encoder
 from reclib.training.sequence_batches import Batch
 from reclib.training.sequence_objectives import Context, SequenceObjective, predicted_positions
@@ -108,12 +108,9 @@ def train(setup: MethodSetup, options: DROSOptions, *, seed: int, workdir: Path)
     with drawn_weights(seed):
         model = SequenceModel(IdItems(dataset.n_items, setup.backbone.d_model), encoder(setup))
     recommend = SequenceObjective(setup.train, n_items=dataset.n_items, counts=dataset.counts)
-    return fit(
-        model.to(setup.device),
-        dataset.train,
-        setup.train,
+    return setup.fit(
+        model,
         objective=RobustObjective(recommend, dataset.counts, options),
-        validate=setup.validate,
         seed=seed,
         workdir=workdir,
     )

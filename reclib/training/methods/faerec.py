@@ -32,7 +32,7 @@ from reclib.models.items.fused import distinct_items
 from reclib.models.sequence_model import SequenceModel
 from reclib.models.text_adapter import TextAdapter
 from reclib.schema import settle
-from reclib.training.loop import Fitted, fit
+from reclib.training.loop import Fitted
 from reclib.training.methods.starting import drawn_weights, encoder, text_matrix
 from reclib.training.schedules import cosine_weight
 from reclib.training.sequence_batches import Batch
@@ -186,13 +186,4 @@ def train(setup: MethodSetup, options: FAERecOptions, *, seed: int, workdir: Pat
             items, encoder(setup), scores=options.scores, is_normalised=options.normalised_scores
         )
     counts = torch.from_numpy(dataset.counts).to(setup.device)
-    return fit(
-        model.to(setup.device),
-        dataset.train,
-        setup.train,
-        validate=setup.validate,
-        seed=seed,
-        workdir=workdir,
-        counts=dataset.counts,
-        extra_terms=[Alignment(options, counts)],
-    )
+    return setup.fit(model, extra_terms=[Alignment(options, counts)], seed=seed, workdir=workdir)

@@ -31,7 +31,7 @@ from reclib.models.unit_states import UnitStates
 from reclib.schema import PAD_IDX, settle
 from reclib.seeding import numpy_generator
 from reclib.training.item_projection import ProjectionOptions, TextGeometry
-from reclib.training.loop import Fitted, fit
+from reclib.training.loop import Fitted
 from reclib.training.methods.item_norm import ItemNorm, with_norm
 from reclib.training.methods.starting import drawn_weights, encoder, text_matrix
 
@@ -153,12 +153,4 @@ def train_table(
         if temperature is not None:
             backbone = UnitStates(backbone, temperature=temperature)
         model = SequenceModel(with_norm(items, norm), backbone)
-    return fit(
-        model.to(setup.device),
-        setup.dataset.train,
-        setup.train,
-        validate=setup.validate,
-        seed=seed,
-        workdir=workdir,
-        counts=setup.dataset.counts,
-    )
+    return setup.fit(model, seed=seed, workdir=workdir)

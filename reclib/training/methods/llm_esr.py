@@ -37,7 +37,7 @@ from reclib.models.items import IdItems, pca
 from reclib.models.sequence_model import SequenceModel
 from reclib.models.text_adapter import TextAdapter
 from reclib.schema import PAD_IDX, InputError, settle
-from reclib.training.loop import Fitted, fit
+from reclib.training.loop import Fitted
 from reclib.training.methods.item_norm import ItemNorm, with_norm
 from reclib.training.methods.starting import drawn_weights, encoder, text_matrix
 from reclib.training.sequence_batches import Batch
@@ -182,12 +182,9 @@ def _train(
         )
     users = similar_users(windows, text, options.n_similar).to(setup.device)
     recommend = SequenceObjective(setup.train, n_items=dataset.n_items, counts=dataset.counts)
-    return fit(
-        model.to(setup.device),
-        windows,
-        setup.train,
+    return setup.fit(
+        model,
         objective=Distillation(recommend, users, options),
-        validate=setup.validate,
         seed=seed,
         workdir=workdir,
     )

@@ -29,7 +29,7 @@ from reclib.models.items.fused import distinct_items
 from reclib.models.sequence_model import SequenceModel
 from reclib.models.text_adapter import TextAdapter
 from reclib.schema import settle
-from reclib.training.loop import Fitted, fit
+from reclib.training.loop import Fitted
 from reclib.training.methods.item_norm import ItemNorm, with_norm
 from reclib.training.methods.starting import drawn_weights, encoder, text_matrix
 from reclib.training.methods.text_adapters import even_length
@@ -95,29 +95,8 @@ def train(setup: MethodSetup, options: LLMEmbOptions, *, seed: int, workdir: Pat
         by_id = SequenceModel(IdItems(setup.dataset.n_items, d_model), encoder(setup))
         adapter = TextAdapter(text, d_model, hidden=text.shape[1] // 2)
         model = SequenceModel(with_norm(adapter, options.norm), encoder(setup))
-    before = _fit(setup, by_id, BEFORE, None, seed=seed, workdir=workdir)
+    before = setup.fit(by_id, stage=BEFORE, seed=seed, workdir=workdir)
     kept = before.model.item_matrix().detach().clone()
-    main = _fit(setup, model, MAIN, Adaptation(kept, options), seed=seed, workdir=workdir)
+    terms = [Adaptation(kept, options)]
+    main = setup.fit(model, stage=MAIN, extra_terms=terms, seed=seed, workdir=workdir)
     return joined(model, {BEFORE: before, MAIN: main}, main=MAIN)
-
-
-def _fit(
-    setup: MethodSetup,
-    model: SequenceModel,
-    stage: str,
-    term: Adaptation | None,
-    *,
-    seed: int,
-    workdir: Path,
-) -> Fitted:
-    return fit(
-        model.to(setup.device),
-        setup.dataset.train,
-        setup.train,
-        validate=setup.validate,
-        seed=seed,
-        workdir=workdir,
-        counts=setup.dataset.counts,
-        extra_terms=[] if term is None else [term],
-        stage=stage,
-    )

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 from reclib.models.items import IdItems, largest_variance, pca, truncated
 from reclib.models.sequence_model import SequenceModel
 from reclib.schema import settle
-from reclib.training.loop import Fitted, fit
+from reclib.training.loop import Fitted
 from reclib.training.methods.starting import drawn_weights, encoder, text_matrix
 
 if TYPE_CHECKING:
@@ -56,12 +56,4 @@ def train(setup: MethodSetup, options: LLMInitOptions, *, seed: int, workdir: Pa
     start = REDUCTIONS[options.reduction](text, setup.backbone.d_model)
     with drawn_weights(seed):
         model = SequenceModel(IdItems.from_matrix(options.scale * start), encoder(setup))
-    return fit(
-        model.to(setup.device),
-        setup.dataset.train,
-        setup.train,
-        validate=setup.validate,
-        seed=seed,
-        workdir=workdir,
-        counts=setup.dataset.counts,
-    )
+    return setup.fit(model, seed=seed, workdir=workdir)

@@ -40,7 +40,7 @@ from reclib.models.items import IdItems
 from reclib.models.sequence_model import SequenceModel
 from reclib.schema import PAD_IDX, settle
 from reclib.seeding import numpy_generator
-from reclib.training.loop import Fitted, fit
+from reclib.training.loop import Fitted
 from reclib.training.methods.starting import drawn_weights, encoder
 from reclib.training.sequence_batches import Batch
 from reclib.training.sequence_objectives import Context, Objective, SequenceObjective
@@ -226,14 +226,5 @@ def train(setup: MethodSetup, options: LoamOptions, *, seed: int, workdir: Path)
         replace(setup.train, positions="last"), n_items=n_items, counts=dataset.counts
     )
     is_tail = torch.from_numpy(~is_head(dataset.counts)).to(device)
-    return fit(
-        model.to(device),
-        windows,
-        setup.train,
-        validate=setup.validate,
-        seed=seed,
-        workdir=workdir,
-        counts=dataset.counts,
-        extra_terms=[TailMixup(recommend, is_tail, options)],
-        transform=walks,
-    )
+    terms = [TailMixup(recommend, is_tail, options)]
+    return setup.fit(model, extra_terms=terms, transform=walks, seed=seed, workdir=workdir)

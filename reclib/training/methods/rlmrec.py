@@ -39,7 +39,7 @@ from reclib.models.items.fused import distinct_items
 from reclib.models.sequence_model import SequenceModel
 from reclib.models.text_adapter import TextAdapter
 from reclib.schema import PAD_IDX, settle
-from reclib.training.loop import Fitted, fit
+from reclib.training.loop import Fitted
 from reclib.training.methods.starting import drawn_weights, encoder, text_matrix
 from reclib.training.sequence_batches import Batch
 from reclib.training.sequence_objectives import Context, Objective, SequenceObjective
@@ -212,16 +212,7 @@ def train_con(setup: MethodSetup, options: RLMRecConOptions, *, seed: int, workd
     with drawn_weights(seed):
         items = IdItems(setup.dataset.n_items, d_model)
         model = ContrastedModel(items, encoder(setup), text, d_model=d_model)
-    return fit(
-        model.to(setup.device),
-        setup.dataset.train,
-        setup.train,
-        validate=setup.validate,
-        seed=seed,
-        workdir=workdir,
-        counts=setup.dataset.counts,
-        extra_terms=[Contrast(options)],
-    )
+    return setup.fit(model, extra_terms=[Contrast(options)], seed=seed, workdir=workdir)
 
 
 def train_gen(setup: MethodSetup, options: RLMRecGenOptions, *, seed: int, workdir: Path) -> Fitted:
@@ -235,12 +226,9 @@ def train_gen(setup: MethodSetup, options: RLMRecGenOptions, *, seed: int, workd
         items = IdItems(dataset.n_items, d_model)
         model = ReconstructingModel(items, encoder(setup), text, d_model=d_model)
     recommend = SequenceObjective(setup.train, n_items=dataset.n_items, counts=dataset.counts)
-    return fit(
-        model.to(setup.device),
-        dataset.train,
-        setup.train,
+    return setup.fit(
+        model,
         objective=Reconstruction(recommend, options),
-        validate=setup.validate,
         seed=seed,
         workdir=workdir,
     )

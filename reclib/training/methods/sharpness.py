@@ -17,12 +17,10 @@ from torch import Tensor
 
 from reclib.config import SHARPNESS_FAMILY, SharpnessConfig
 from reclib.kernels.sequence_losses import logit_adjusted_cross_entropy
-from reclib.models.backbones import build_backbone
-from reclib.models.items import IdItems
 from reclib.models.sequence_model import SequenceModel
 from reclib.schema import InputError, settle
-from reclib.training.loop import Fitted, fit
-from reclib.training.methods.starting import drawn_weights
+from reclib.training.loop import Fitted
+from reclib.training.methods.base import untrained
 from reclib.training.sequence_batches import Batch, predicted_counts
 from reclib.training.sequence_objectives import Context, predicted_positions
 
@@ -86,27 +84,17 @@ def train(setup: MethodSetup, options: SharpnessOptions, *, seed: int, workdir: 
 
     InputError also where logits are to be adjusted under another loss than cross-entropy.
     """
-    dataset, config, backbone = setup.dataset, setup.train, setup.backbone
-    if options.dropout is not None:
-        backbone = replace(backbone, dropout=options.dropout)
-    with drawn_weights(seed):
-        items = IdItems(dataset.n_items, backbone.d_model)
-        encoder = build_backbone(backbone, max_length=dataset.train.history.shape[1])
-        model = SequenceModel(items, encoder)
+    dataset, config = setup.dataset, setup.train
     objective = None
     if options.adjustment:
         if config.loss != "cross_entropy":
             raise InputError(f"logit adjustment needs loss cross_entropy, not {config.loss}")
         counts = predicted_counts(dataset.train, dataset.n_items, config.positions)
         objective = AdjustedObjective(counts, adjustment=options.adjustment, positions=config.positions)
-    return fit(
-        model.to(setup.device),
-        dataset.train,
-        config,
+    return setup.fit(
+        untrained(setup, dropout=options.dropout, seed=seed),
         objective=objective,
-        validate=setup.validate,
+        sharpness=None if options.sharpness.step == "erm" else options.sharpness,
         seed=seed,
         workdir=workdir,
-        counts=dataset.counts,
-        sharpness=None if options.sharpness.step == "erm" else options.sharpness,
     )

@@ -24,7 +24,7 @@ from torch import nn
 from reclib.models.sequence_model import SequenceModel
 from reclib.models.text_adapter import LinearTextItems, TextAdapter
 from reclib.schema import settle
-from reclib.training.loop import Fitted, fit
+from reclib.training.loop import Fitted
 from reclib.training.methods.item_norm import ItemNorm, with_norm
 from reclib.training.methods.starting import drawn_weights, encoder, text_matrix
 
@@ -76,7 +76,7 @@ def train_frozen(setup: MethodSetup, options: FrozenAdapterOptions, *, seed: int
     with drawn_weights(seed):
         items = LinearTextItems(text, setup.backbone.d_model)
         model = SequenceModel(with_norm(items, options.norm), encoder(setup))
-    return _fit(setup, model, seed=seed, workdir=workdir)
+    return setup.fit(model, seed=seed, workdir=workdir)
 
 
 def train_alpharec(setup: MethodSetup, options: AlphaRecOptions, *, seed: int, workdir: Path) -> Fitted:
@@ -89,22 +89,10 @@ def train_alpharec(setup: MethodSetup, options: AlphaRecOptions, *, seed: int, w
     with drawn_weights(seed):
         items = TextAdapter(text, setup.backbone.d_model, hidden=hidden, between=nn.LeakyReLU())
         model = SequenceModel(with_norm(items, options.norm), encoder(setup))
-    return _fit(setup, model, seed=seed, workdir=workdir)
+    return setup.fit(model, seed=seed, workdir=workdir)
 
 
 def even_length(text: np.ndarray) -> np.ndarray:
     """Text embeddings (N+1, E) over the mean length of those that have any, so that encoders start alike."""
     length = np.linalg.norm(text, axis=1)
     return text / length[length > 0].mean() if length.any() else text
-
-
-def _fit(setup: MethodSetup, model: SequenceModel, *, seed: int, workdir: Path) -> Fitted:
-    return fit(
-        model.to(setup.device),
-        setup.dataset.train,
-        setup.train,
-        validate=setup.validate,
-        seed=seed,
-        workdir=workdir,
-        counts=setup.dataset.counts,
-    )

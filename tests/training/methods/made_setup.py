@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from reclib.config import BackboneConfig
 from reclib.evaluation.full_ranking import validation_ndcg
 from reclib.training.loop import Batch
+from reclib.training.methods import MethodSetup
 from reclib.training.sequence_objectives import Context
 from tests.training.sequence_toy import WIDTH, Table, dataset, train_config
 
@@ -65,15 +66,14 @@ def context(seed: int = 0) -> Context:
     return Context(0, 0, 1, torch.Generator().manual_seed(seed))
 
 
-def setup(*, backbone: str = "gru4rec", **train: object) -> Any:
+def setup(*, backbone: str = "gru4rec", **train: object) -> MethodSetup:
     """What a method's `train` is given."""
     data = dataset()
-    return SimpleNamespace(
+    text: Any = SimpleNamespace(matrix=text_matrix())
+    return MethodSetup(
         dataset=data,
-        text=SimpleNamespace(matrix=text_matrix()),
+        text=text,
         backbone=BackboneConfig(name=backbone, d_model=WIDTH, n_layers=1, dropout=0.1),
         train=train_config(**train),
         validate=validation_ndcg(data, k=10),
-        device=torch.device("cpu"),
-        teacher=None,
     )

@@ -30,9 +30,7 @@ def teacher(**how: Any) -> Teacher:
 
 
 def taught(**train: Any) -> Any:
-    made = setup(**train)
-    made.teacher = teacher()
-    return made
+    return replace(setup(**train), teacher=teacher())
 
 
 def model() -> SequenceModel:
@@ -165,7 +163,7 @@ def test_who_knows_the_next_item_teaches_a_student_whose_own_targets_are_wrong(t
     knowing = replace(teacher(), windows=wrong.train.fingerprint)
     for weight in (0.0, 3.0):
         run = setup(epochs=10, positions="last", loss="cross_entropy")
-        run.dataset, run.teacher = wrong, knowing
+        run = replace(run, dataset=wrong, teacher=knowing)
         options = dllm2rec.DLLM2RecOptions(ranking_weight=weight, embedding_weight=0.0)
         fitted = dllm2rec.train(run, options, seed=0, workdir=tmp_path / str(weight))
         values[weight] = run.validate(fitted.model)
@@ -202,7 +200,7 @@ def test_a_teacher_must_be_given_and_fit(tmp_path: Path) -> None:
     options = dllm2rec.DLLM2RecOptions()
     with pytest.raises(InputError, match="give its setup a teacher of the training windows"):
         dllm2rec.train(run, options, seed=0, workdir=tmp_path)
-    run.teacher = teacher_of(dataset().valid, dataset().n_items)
+    run = replace(run, teacher=teacher_of(dataset().valid, dataset().n_items))
     with pytest.raises(InputError, match="training windows: one row each"):
         dllm2rec.train(run, options, seed=0, workdir=tmp_path)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,7 @@ def worst_case_error(whole: SequenceModel) -> float:
 
 def test_training_lowers_the_error_of_the_worst_case(tmp_path: Path) -> None:
     run = setup(epochs=12, positions="last")
-    run.validate, found = None, []
+    run, found = replace(run, validate=None), []
     for weight in (0.0, 0.1, 1.0):
         options = dros.DROSOptions(robust_weight=weight, temperature=0.2)
         fitted = dros.train(run, options, seed=0, workdir=tmp_path / str(weight))

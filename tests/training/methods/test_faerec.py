@@ -156,7 +156,7 @@ def test_every_method_tunes_over_as_many_settings_and_starts_at_its_defaults() -
 
 def test_texts_must_be_given(tmp_path: Path) -> None:
     given = setup(epochs=1)
-    given.text = None
+    given = replace(given, text=None)
     for method in (faerec, llminit):
         options = FAERecOptions() if method is faerec else llminit.LLMInitOptions()
         with pytest.raises(InputError, match="reads item texts"):

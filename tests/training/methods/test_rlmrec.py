@@ -148,10 +148,10 @@ def test_both_train_on_a_causal_and_a_cloze_backbone(tmp_path: Path, backbone: s
 
 def test_texts_must_be_there_and_of_the_catalogue(tmp_path: Path) -> None:
     made = setup()
-    made.text = None
+    made = replace(made, text=None)
     with pytest.raises(InputError, match="RLMRec-Con reads item texts"):
         rlmrec.train_con(made, rlmrec.RLMRecConOptions(), seed=0, workdir=tmp_path)
-    made.text = SimpleNamespace(matrix=text_matrix()[:-1])
+    made = replace(made, text=SimpleNamespace(matrix=text_matrix()[:-1]))
     with pytest.raises(InputError, match="39 items for a catalogue of 40"):
         rlmrec.train_gen(made, rlmrec.RLMRecGenOptions(), seed=0, workdir=tmp_path)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -73,7 +74,7 @@ def test_erm_is_the_backbone_and_a_radius_is_not(tmp_path: Path) -> None:
 
 def test_adjustment_recommends_rarer_items(tmp_path: Path) -> None:
     run = setup(epochs=8, loss="cross_entropy", positions="last", learning_rate=1e-2)
-    run.validate = None
+    run = replace(run, validate=None)
     counts = predicted_counts(dataset().train, dataset().n_items, "last")
     found = []
     for adjustment in (0.0, 1.0):

@@ -94,7 +94,9 @@ def test_a_held_out_event_does_not_reach_the_start() -> None:
     before = tf_llmer.projected(given, options, seed=0).table
     data = given.dataset
     leaked = replace(data, valid=replace(data.valid, target_idx=np.ones_like(data.valid.target_idx)))
-    given.dataset = replace(leaked, test=replace(data.test, target_idx=np.ones_like(data.test.target_idx)))
+    given = replace(
+        given, dataset=replace(leaked, test=replace(data.test, target_idx=np.ones_like(data.test.target_idx)))
+    )
     np.testing.assert_array_equal(tf_llmer.projected(given, options, seed=0).table, before)
 
 
@@ -194,6 +196,6 @@ def test_llm_esr_normalises_both_places_or_none() -> None:
 @pytest.mark.parametrize("method", ADDED[1:])
 def test_texts_are_asked_for(method: str, tmp_path: Path) -> None:
     given = setup(**SHORT)
-    given.text = None
+    given = replace(given, text=None)
     with pytest.raises(InputError, match="text embeddings"):
         METHODS[method].train(given, METHODS[method].options(), seed=0, workdir=tmp_path)
