@@ -97,7 +97,13 @@ def measured(
             )
             upstream = [dataset.fingerprint]
             run = artifact(
-                "matched_sharpness", matched_step, config, upstream=upstream, seed=seed, dataset=dataset
+                "matched_sharpness",
+                matched_step,
+                config,
+                upstream=upstream,
+                seed=seed,
+                schema_version=2,
+                dataset=dataset,
             )
             found[name].append(run)
             if name == "erm":

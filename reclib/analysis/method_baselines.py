@@ -103,7 +103,9 @@ class MethodBench:
         upstream = [self.backbones.dataset.fingerprint]
         if METHODS[config.method].reads_teacher and self.teacher is not None:
             upstream.append(self.teacher.fingerprint)
-        return self.backbones.artifact(name, step, config, upstream=upstream, seed=seed, bench=self)
+        return self.backbones.artifact(
+            name, step, config, upstream=upstream, seed=seed, schema_version=2, bench=self
+        )
 
     def fit(
         self,

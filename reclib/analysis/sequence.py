@@ -162,6 +162,7 @@ class SequenceBench:
                 self.config(cell),
                 upstream=self._upstream(cell.data, cell.method),
                 seed=cell.seed,
+                schema_version=2,
                 bench=self,
             )
             for cell in cells
@@ -195,7 +196,13 @@ class SequenceBench:
         )
         upstream = self._upstream(data, method)
         return self.artifact(
-            "tune_sequence", tune_step, config, upstream=upstream, seed=DATA_SEED, bench=self
+            "tune_sequence",
+            tune_step,
+            config,
+            upstream=upstream,
+            seed=DATA_SEED,
+            schema_version=2,
+            bench=self,
         )
 
 

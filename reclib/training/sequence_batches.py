@@ -1,4 +1,4 @@
-"""Batches of windows for sequence recommenders: of like lengths, so that hardly any padding is computed."""
+"""Batches of windows for sequence recommenders, composed so that little padding is computed."""
 
 from __future__ import annotations
 
@@ -31,8 +31,10 @@ class WindowBatches:
     """The windows that are trained on, in a new order each epoch.
 
     An epoch is shuffled, sorted by length within pools of `POOL` batches, cut into batches, and the batches
-    are shuffled. positions "all" takes the last window of each user, the others all windows; windows without
-    any item in their history are left out.
+    are shuffled. Under positions "last" a pool is one batch, drawn without regard to length: a batch of like
+    lengths would teach one length alone, where other positions predict at every length up to it.
+    positions "all" takes the last window of each user, the others all windows; windows without any item in
+    their history are left out.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class WindowBatches:
         if not len(rows):
             raise InputError("no training window has an item in its history: there is nothing to learn from")
         self.batch_size = batch_size
+        self._pool = batch_size * (1 if positions == "last" else POOL)
         self.rows = torch.from_numpy(rows)
         self.lengths = torch.from_numpy(lengths[rows])
         self._positions = torch.ones_like(self.lengths) if positions == "last" else self.lengths
@@ -72,7 +75,7 @@ class WindowBatches:
         loss it makes every position of the epoch weigh alike, though long histories hold more of them.
         """
         shuffled = torch.randperm(len(self.rows), generator=generator)
-        pools = shuffled.split(POOL * self.batch_size)
+        pools = shuffled.split(self._pool)
         ordered = [pool[self.lengths[pool].argsort(stable=True)] for pool in pools]
         batches = [batch for pool in ordered for batch in pool.split(self.batch_size)]
         for number in torch.randperm(len(batches), generator=generator).tolist():

@@ -38,12 +38,22 @@ def test_each_window_comes_once_an_epoch_with_its_own_target() -> None:
             assert history == part.history[row, -len(history) :].tolist()
 
 
-def test_histories_are_cut_to_the_longest_and_lengths_are_alike() -> None:
+@pytest.mark.parametrize("positions", ["all", "every"])
+def test_histories_are_cut_to_the_longest_and_lengths_are_alike(positions: str) -> None:
     part = windows([1 + row % 6 for row in range(4 * POOL)])
-    for batch in epoch(part):
+    for batch in epoch(part, positions=positions):
         lengths = (batch.history > 0).sum(dim=1)
         assert batch.history.shape[1] == lengths.max()
         assert lengths.max() - lengths.min() <= 1
+
+
+def test_batches_of_last_positions_hold_windows_of_all_lengths() -> None:
+    part = windows([1 + row % 6 for row in range(180)])
+    found = epoch(part, positions="last", size=60)
+    held = [np.unique((batch.history > 0).sum(dim=1), return_counts=True) for batch in found]
+    assert all(lengths.tolist() == [1, 2, 3, 4, 5, 6] for lengths, _ in held)
+    shares = np.concatenate([counts for _, counts in held]) / 60
+    assert 0 < shares.min() < shares.max() < 0.36  # a sixth each, within four standard deviations
 
 
 @pytest.mark.parametrize("positions", ["all", "last", "every"])
