@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from reclib.plotting.parts import arms, axes_list, check_columns, legend_above, note
+from reclib.plotting.parts import arms, axes_list, check_columns, legend_above, note, points
 from reclib.plotting.style import INK, METHOD_STYLE, SMALL_PT, method_styles, styled
 from reclib.schema import InputError
 
@@ -74,16 +74,13 @@ def logit_distance(table: pd.DataFrame, ax: Axes) -> None:
     check_columns(table, kinds, source="logit_distance")
     for method, style in method_styles(table["method"]).items():
         rows = table.loc[table["method"] == method]
-        ax.errorbar(
+        points(
+            ax,
             rows["n_valid"],
             rows["distance"],
+            style,
             yerr=arms(rows["distance"], rows["low"], rows["high"]),
-            color=style.color,
-            linestyle=style.line,
-            marker=style.marker,
-            capsize=2,
-            elinewidth=0.8,
-            label=style.label,
+            line=style.line,
         )
     if table["n_valid"].max() >= _FROM:
         m = np.geomspace(_FROM, table["n_valid"].max())

@@ -7,15 +7,7 @@ from typing import Any, Literal
 import pandas as pd
 from matplotlib.axes import Axes
 
-from reclib.plotting.parts import (
-    INTERVAL,
-    arms,
-    axes_list,
-    check_columns,
-    dots,
-    metric_label,
-    note,
-)
+from reclib.plotting.parts import INTERVAL, arms, axes_list, check_columns, dots, metric_label, note
 from reclib.plotting.style import BLUE, GREEN, GREY, INK, RED, method_styles, styled
 from reclib.schema import InputError
 

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
-from reclib.plotting.parts import INTERVAL, arms, axes_list, check_columns, legend_above, metric_label, note
-from reclib.plotting.style import GREY, INK, SMALL_PT, SeriesStyle, dataset_styles, method_styles, styled
+from reclib.plotting.parts import (
+    INTERVAL,
+    arms,
+    axes_list,
+    check_columns,
+    legend_above,
+    metric_label,
+    note,
+    points,
+    strip_offsets,
+    swept,
+)
+from reclib.plotting.style import INK, SMALL_PT, dataset_styles, method_styles, styled
 from reclib.schema import InputError
 
 _VALUE = {"value": "float", "low": "float?", "high": "float?"}
@@ -34,16 +44,13 @@ def tail_against_overall(table: pd.DataFrame, axes: Any) -> None:
     for (dataset, shown), ax in zip(names.items(), panels, strict=True):
         for row in table.loc[table["dataset"] == dataset].to_dict("records"):
             style = styles[row["method"]]
-            ax.errorbar(
+            points(
+                ax,
                 row["overall"],
                 row["tail"],
+                style,
                 xerr=arms(row["overall"], row["overall_low"], row["overall_high"]),
                 yerr=arms(row["tail"], row["tail_low"], row["tail_high"]),
-                color=style.color,
-                marker=style.marker,
-                linestyle="none",
-                elinewidth=0.6,
-                label=style.label,
             )
         ax.axhline(0, color=INK, linewidth=0.6, zorder=1)
         ax.axvline(0, color=INK, linewidth=0.6, zorder=1)
@@ -73,10 +80,11 @@ def sharpness_by_decile(table: pd.DataFrame, ax: Axes) -> None:
     if table.duplicated(["method", "decile"]).any():
         raise InputError("figure sharpness_by_decile: a method has several rows for one decile")
     styles = method_styles(table["method"])
-    offsets = np.linspace(-_STRIP / 2, _STRIP / 2, len(styles)) if len(styles) > 1 else [0.0]
+    offsets = strip_offsets(len(styles), width=_STRIP)
     for (method, style), offset in zip(styles.items(), offsets, strict=True):
         rows = table.loc[table["method"] == method]
-        _series(ax, rows["decile"] + offset, rows, style, line="none")
+        yerr = arms(rows["value"], rows["low"], rows["high"])
+        points(ax, rows["decile"] + offset, rows["value"], style, yerr=yerr)
     found = table.drop_duplicates("decile").sort_values("decile")
     ticks = [f"{row['decile']}\n{row['count']:.0f}" for row in found.to_dict("records")]
     ax.set_xticks(found["decile"], ticks)
@@ -149,7 +157,7 @@ def eisam_sensitivity(table: pd.DataFrame, axes: Any) -> None:
     flat = axes_list(axes, len(panels), source="eisam_sensitivity")
     for (group, parameter, rows), ax in zip(panels, flat, strict=True):
         for method, own in rows.groupby("method", sort=False):
-            _swept(ax, own.sort_values("setting"), styles[str(method)])
+            swept(ax, own.sort_values("setting"), styles[str(method)])
         settings = sorted(rows["setting"].dropna().unique())
         if parameter == "radius":
             ax.set_xscale("log")
@@ -162,27 +170,3 @@ def eisam_sensitivity(table: pd.DataFrame, axes: Any) -> None:
         ax.set_ylabel(f"{label}, {group} targets")
     legend_above(flat[0])
     note(flat[0], f"bars and band: {INTERVAL}")
-
-
-def _swept(ax: Axes, rows: pd.DataFrame, style: SeriesStyle) -> None:
-    """A curve with bars over the settings, or a line with a band for a method without any."""
-    if rows["setting"].isna().all():
-        one = rows.iloc[0]
-        ax.axhspan(one["low"], one["high"], color=GREY, alpha=0.15, linewidth=0)
-        ax.axhline(one["value"], color=style.color, linestyle=style.line, label=style.label)
-        return
-    _series(ax, rows["setting"], rows, style, line=style.line)
-
-
-def _series(ax: Axes, x: pd.Series, rows: pd.DataFrame, style: SeriesStyle, *, line: Any) -> None:
-    ax.errorbar(
-        x,
-        rows["value"],
-        yerr=arms(rows["value"], rows["low"], rows["high"]),
-        color=style.color,
-        marker=style.marker,
-        linestyle=line,
-        elinewidth=0.8,
-        capsize=1.5,
-        label=style.label,
-    )

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from reclib.plotting.parts import axes_list, check_columns, legend_above, note
+from reclib.plotting.parts import axes_list, check_columns, legend_above, note, points
 from reclib.plotting.style import BLUE, INK, ORANGE, SeriesStyle, method_styles, styled
 from reclib.schema import InputError
 
@@ -32,16 +32,13 @@ def gap_by_frequency(table: pd.DataFrame, ax: Axes) -> None:
     shown = table[table["gap"] > table["gap_error"].fillna(0.0)]
     for method, style in method_styles(table["method"]).items():
         rows = shown.loc[shown["method"] == method].sort_values("n")
-        ax.errorbar(
+        points(
+            ax,
             rows["n"],
             rows["gap"],
+            style,
             yerr=rows["gap_error"],
-            color=style.color,
-            marker=style.marker,
-            linestyle=style.line,
-            elinewidth=0.8,
-            capsize=1.5,
-            label=style.label,
+            line=style.line,
         )
     ax.set_xscale("log")
     ax.set_yscale("log")

@@ -17,7 +17,16 @@ from matplotlib.ticker import (
     StrMethodFormatter,
 )
 
-from reclib.plotting.parts import INTERVAL, arms, axes_list, check_columns, legend_above, note
+from reclib.plotting.parts import (
+    INTERVAL,
+    arms,
+    axes_list,
+    check_columns,
+    legend_above,
+    note,
+    points,
+    strip_offsets,
+)
 from reclib.plotting.style import (
     BLUE,
     BROWN,
@@ -166,18 +175,15 @@ def overlap_by_table(table: pd.DataFrame, ax: Axes) -> None:
     _known(table, "stage", SERIES, "overlap_by_table")
     place = {name: at for at, name in enumerate(table["table"].unique())}
     stages = list(table["stage"].unique())
-    offsets = np.linspace(-_STRIP / 2, _STRIP / 2, len(stages)) if len(stages) > 1 else [0.0]
+    offsets = strip_offsets(len(stages), width=_STRIP)
     for stage, offset in zip(stages, offsets, strict=True):
         rows, style = table.loc[table["stage"] == stage], SERIES[stage]
-        ax.errorbar(
+        points(
+            ax,
             rows["table"].map(place) + offset,
             rows["value"],
+            style,
             yerr=arms(rows["value"], rows["low"], rows["high"]),
-            color=style.color,
-            marker=style.marker,
-            linestyle="none",
-            capsize=2,
-            label=style.label,
         )
     ax.axhline(table["chance"].mean(), color=GREY, linestyle=":", label="chance")
     ax.set_xticks(range(len(place)), [TABLES[name].label for name in place])

@@ -20,6 +20,8 @@ from reclib.plotting.parts import (
     legend_above,
     metric_label,
     note,
+    points,
+    strip_offsets,
 )
 from reclib.plotting.style import (
     BLUE,
@@ -114,19 +116,15 @@ def matched_contrasts(table: pd.DataFrame, ax: Axes) -> None:
     styles = _without_lines(table["method"])
     groups = table.drop_duplicates("group")
     place = {group: at for at, group in enumerate(groups["group"])}
-    offsets = np.linspace(-_STRIP / 2, _STRIP / 2, len(styles)) if len(styles) > 1 else [0.0]
+    offsets = strip_offsets(len(styles), width=_STRIP)
     for (method, style), offset in zip(styles.items(), offsets, strict=True):
         rows = table.loc[(table["method"] == method) & table["value"].notna()]
-        ax.errorbar(
+        points(
+            ax,
             rows["group"].map(place) + offset,
             rows["value"],
+            style,
             yerr=arms(rows["value"], rows["low"], rows["high"]),
-            color=style.color,
-            marker=style.marker,
-            linestyle="none",
-            elinewidth=0.8,
-            capsize=1.5,
-            label=style.label,
         )
     ax.axhline(0, color=INK, linewidth=0.6, zorder=1)
     ax.set_xticks(range(len(place)), [_group_label(row) for row in groups.to_dict("records")])

@@ -16,6 +16,7 @@ from reclib.plotting.parts import (
     metric_label,
     note,
     percent_axis,
+    points,
 )
 from reclib.plotting.style import INK, SMALL_PT, method_styles, styled
 
@@ -106,17 +107,14 @@ def temperature_curve(table: pd.DataFrame, ax: Axes) -> None:
     check_columns(table, kinds | dict.fromkeys(ends, "float?"), source="temperature_curve")
     for method, style in method_styles(table["method"]).items():
         rows = table.loc[table["method"] == method]
-        ax.errorbar(
+        points(
+            ax,
             rows["temperature"],
             rows["value"],
+            style,
             xerr=arms(rows["temperature"], rows["temperature_low"], rows["temperature_high"]),
             yerr=arms(rows["value"], rows["low"], rows["high"]),
-            color=style.color,
-            linestyle=style.line,
-            marker=style.marker,
-            capsize=2,
-            elinewidth=0.8,
-            label=style.label,
+            line=style.line,
         )
     ax.set_xlabel("temperature τ")
     is_adaptive = table["temperature_low"].notna().any()

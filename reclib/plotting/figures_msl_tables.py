@@ -8,7 +8,16 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from reclib.plotting.parts import INTERVAL, arms, axes_list, check_columns, legend_above, metric_label, note
+from reclib.plotting.parts import (
+    INTERVAL,
+    arms,
+    axes_list,
+    check_columns,
+    legend_above,
+    metric_label,
+    note,
+    points,
+)
 from reclib.plotting.style import INK, method_styles, styled
 from reclib.schema import InputError
 
@@ -54,16 +63,12 @@ def accuracy_over_cost(table: pd.DataFrame, axes: Any) -> None:
     for name, ax in zip(names, panels, strict=True):
         for row in table.loc[table["cost"] == name].to_dict("records"):
             style = styles[row["method"]]
-            ax.errorbar(
+            points(
+                ax,
                 row["amount"],
                 row["value"],
+                style,
                 yerr=arms(row["value"], row["low"], row["high"]),
-                color=style.color,
-                marker=style.marker,
-                linestyle="none",
-                elinewidth=0.8,
-                capsize=2,
-                label=style.label,
             )
         ax.set_xlim(0, 1.1 * table.loc[table["cost"] == name, "amount"].max())
         ax.set_ylim(bottom=0)

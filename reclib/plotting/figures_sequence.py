@@ -17,10 +17,21 @@ from matplotlib.ticker import (
     StrMethodFormatter,
 )
 
-from reclib.plotting.parts import INTERVAL, axes_list, check_columns, dots, legend_above, metric_label, note
+from reclib.plotting.parts import (
+    INTERVAL,
+    arms,
+    axes_list,
+    check_columns,
+    dots,
+    legend_above,
+    metric_label,
+    note,
+    points,
+    strip_offsets,
+    swept,
+)
 from reclib.plotting.style import (
     BLUE,
-    GREY,
     INK,
     ORANGE,
     SMALL_PT,
@@ -90,7 +101,7 @@ def accuracy_by_popularity(table: pd.DataFrame, axes: Any) -> None:
     check_columns(table, kinds | _VALUE, source="accuracy_by_popularity")
     datasets = list(table["dataset"].unique())
     styles, labels = method_styles(table["method"]), _dataset_labels(table["dataset"])
-    offsets = np.linspace(-_STRIP / 2, _STRIP / 2, len(styles)) if len(styles) > 1 else [0.0]
+    offsets = strip_offsets(len(styles), width=_STRIP)
     panels = axes_list(axes, len(datasets), source="accuracy_by_popularity")
     for name, ax in zip(datasets, panels, strict=True):
         rows = table.loc[table["dataset"] == name]
@@ -98,16 +109,12 @@ def accuracy_by_popularity(table: pd.DataFrame, axes: Any) -> None:
         place = {group: at for at, group in enumerate(groups["group"])}
         for (method, style), offset in zip(styles.items(), offsets, strict=True):
             own = rows.loc[rows["method"] == method]
-            ax.errorbar(
+            points(
+                ax,
                 own["group"].map(place) + offset,
                 own["value"],
-                yerr=[own["value"] - own["low"], own["high"] - own["value"]],
-                color=style.color,
-                marker=style.marker,
-                linestyle="none",
-                elinewidth=0.8,
-                capsize=1.5,
-                label=style.label,
+                style,
+                yerr=arms(own["value"], own["low"], own["high"]),
             )
         ticks = [f"{group}\n({n:,})" for group, n in zip(groups["group"], groups["n"], strict=True)]
         ax.set_xticks(range(len(ticks)), ticks)
@@ -139,7 +146,7 @@ def sensitivity(table: pd.DataFrame, axes: Any) -> None:
     flat = axes_list(axes, len(panels), source="sensitivity")
     for ((dataset, parameter), rows), ax in zip(panels, flat, strict=True):
         for method, own in rows.groupby("method", sort=False):
-            _sweep(ax, own.sort_values("setting"), styles[str(method)])
+            swept(ax, own.sort_values("setting"), styles[str(method)])
         _setting_axis(ax, rows["setting"].dropna(), is_log=parameter == "redundancy")
         ax.set_xlabel(SWEPT[str(parameter)])
         ax.set_ylabel(metric_label(rows["metric"].iloc[0], rows["k"].iloc[0]))
@@ -192,16 +199,12 @@ def accuracy_and_cost(table: pd.DataFrame, ax: Axes) -> None:
     styles = method_styles(table["method"])
     for row in table.to_dict("records"):
         style = styles[row["method"]]
-        ax.errorbar(
+        points(
+            ax,
             row["seconds"],
             row["value"],
-            yerr=[[row["value"] - row["low"]], [row["high"] - row["value"]]],
-            color=style.color,
-            marker=style.marker,
-            linestyle="none",
-            elinewidth=0.8,
-            capsize=1.5,
-            label=style.label,
+            style,
+            yerr=arms(row["value"], row["low"], row["high"]),
         )
     ax.set_xscale("log")
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -212,26 +215,6 @@ def accuracy_and_cost(table: pd.DataFrame, ax: Axes) -> None:
     ax.set_ylabel(metric_label(table["metric"].iloc[0], table["k"].iloc[0]))
     legend_above(ax)
     note(ax, f"bars: {INTERVAL}")
-
-
-def _sweep(ax: Axes, rows: pd.DataFrame, style: SeriesStyle) -> None:
-    """A curve with bars over the settings, or a line with a band for a method without any."""
-    if rows["setting"].isna().all():
-        one = rows.iloc[0]
-        ax.axhspan(one["low"], one["high"], color=GREY, alpha=0.15, linewidth=0)
-        ax.axhline(one["value"], color=style.color, linestyle=style.line, label=style.label)
-        return
-    ax.errorbar(
-        rows["setting"],
-        rows["value"],
-        yerr=[rows["value"] - rows["low"], rows["high"] - rows["value"]],
-        color=style.color,
-        marker=style.marker,
-        linestyle=style.line,
-        elinewidth=0.8,
-        capsize=2,
-        label=style.label,
-    )
 
 
 def _setting_axis(ax: Axes, settings: pd.Series, *, is_log: bool) -> None:

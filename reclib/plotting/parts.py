@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from reclib import schema
-from reclib.plotting.style import INK, SMALL_PT, SeriesStyle
+from reclib.plotting.style import GREY, INK, SMALL_PT, SeriesStyle
 from reclib.schema import InputError
 
 INTERVAL = "95 % bootstrap interval"
@@ -110,6 +110,40 @@ def arms(value: Any, low: Any, high: Any) -> np.ndarray:
     ends = np.stack([low, high])
     lengths = np.stack([value - low, high - value])
     return np.where(np.isclose(ends, value, rtol=1e-9, atol=0), 0.0, lengths)
+
+
+def points(
+    ax: Axes, x: Any, y: Any, style: SeriesStyle, *, xerr: Any = None, yerr: Any = None, line: Any = "none"
+) -> None:
+    """Marks in a method's style with bars of lengths `xerr`, `yerr` (see `arms`); joined where `line` is."""
+    ax.errorbar(
+        x,
+        y,
+        xerr=xerr,
+        yerr=yerr,
+        color=style.color,
+        marker=style.marker,
+        linestyle=line,
+        elinewidth=0.8,
+        capsize=1.5,
+        label=style.label,
+    )
+
+
+def swept(ax: Axes, rows: pd.DataFrame, style: SeriesStyle) -> None:
+    """A curve with bars over `setting`, or a line with a band for a method that has none."""
+    if rows["setting"].isna().all():
+        one = rows.iloc[0]
+        ax.axhspan(one["low"], one["high"], color=GREY, alpha=0.15, linewidth=0)
+        ax.axhline(one["value"], color=style.color, linestyle=style.line, label=style.label)
+        return
+    yerr = arms(rows["value"], rows["low"], rows["high"])
+    points(ax, rows["setting"], rows["value"], style, yerr=yerr, line=style.line)
+
+
+def strip_offsets(n_series: int, *, width: float) -> np.ndarray:
+    """Where the series of a group stand around its tick, spread over `width` of a group's share."""
+    return np.linspace(-width / 2, width / 2, n_series) if n_series > 1 else np.zeros(1)
 
 
 def dots(ax: Axes, table: pd.DataFrame, order: Sequence[str], styles: Mapping[str, SeriesStyle]) -> None:
