@@ -38,7 +38,6 @@ from reclib.training.lm_trainer import (
     window_prompts,
 )
 from reclib.training.objectives import make_objective
-from reclib.training.progress import trace_table
 from reclib.training.schedules import rising_probability
 
 CURRICULA = ("rising", "hybrid", "text")
@@ -129,8 +128,7 @@ def fine_tune_by_curriculum(
         train_dataset=range(len(windows)),
         callbacks=callbacks,
     )
-    train_to_end(trainer, workdir, keeps_best=config.epochs > 1)
-    return {"trace": trace_table(trainer.state.log_history), "objective": objective.state_dict()}
+    return train_to_end(trainer, workdir, keeps_best=config.epochs > 1)
 
 
 def _collate(

@@ -227,12 +227,14 @@ def fine_tune(
         data_collator=lambda rows: collator.batch(prompts.take(np.array(rows)), windows.target_idx[rows]),
         callbacks=callbacks,
     )
-    train_to_end(trainer, workdir, keeps_best=config.epochs > 1)
-    return {"trace": trace_table(trainer.state.log_history), "objective": objective.state_dict()}
+    return train_to_end(trainer, workdir, keeps_best=config.epochs > 1)
 
 
-def train_to_end(trainer: LMTrainer, workdir: Path, *, keeps_best: bool) -> None:
-    """Train from the last checkpoint on, and write the adapter: the last, or the best epoch's."""
+def train_to_end(trainer: LMTrainer, workdir: Path, *, keeps_best: bool) -> dict[str, Any]:
+    """Train from the last checkpoint on, and write the adapter: the last, or the best epoch's.
+
+    Returns "trace", a table (step, name, value) of what was logged, and "objective", its last state.
+    """
     checkpoint = latest_checkpoint(workdir / "checkpoints")
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if keeps_best:
@@ -240,6 +242,7 @@ def train_to_end(trainer: LMTrainer, workdir: Path, *, keeps_best: bool) -> None
         load_adapter(trainer.lm, workdir / BEST_FILE)
     if trainer.is_world_process_zero():
         save_adapter(trainer.lm, workdir / ADAPTER_FILE)
+    return {"trace": trace_table(trainer.state.log_history), "objective": trainer.objective.state_dict()}
 
 
 def best_epoch(

@@ -37,7 +37,6 @@ from reclib.training.lm_trainer import (
 )
 from reclib.training.preference_negatives import draw_negatives
 from reclib.training.preference_objective import PreferenceObjective, answer_log_probabilities
-from reclib.training.progress import trace_table
 
 WINDOWS_PER_BATCH = 16
 WINDOWS_PER_FILE = 512  # what a kill during the reference's pass costs at most
@@ -92,8 +91,7 @@ def prefer(
         data_collator=lambda rows: collator.batch(prompts.take(np.array(rows)), answers[rows], values[rows]),
         callbacks=callbacks,
     )
-    train_to_end(trainer, workdir, keeps_best=config.epochs > 1)
-    return {"trace": trace_table(trainer.state.log_history), "objective": objective.state_dict()}
+    return train_to_end(trainer, workdir, keeps_best=config.epochs > 1)
 
 
 def reference_log_probabilities(
