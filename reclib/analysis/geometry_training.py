@@ -31,7 +31,7 @@ from reclib.schema import PAD_IDX
 from reclib.seeding import torch_generator
 from reclib.training.loop import fit
 from reclib.training.methods.starting import drawn_weights
-from reclib.training.sequence_batches import Batch
+from reclib.training.sequence_batches import ORDER_VERSION, Batch
 from reclib.training.sequence_objectives import Context, predicted_positions
 
 EPOCH, CONTEXT, LOSS, BOUND = "epoch", "context", "loss", "bound"
@@ -86,7 +86,13 @@ def train_runs(bench: GeometryBench, runs: Iterable[GeometryRun]) -> dict[Geomet
         )
         upstream = [] if run.start == RANDOM else [bench.embedded(run.table)]
         done[run] = bench.artifact(
-            "train_geometry", run_step, config, upstream=upstream, seed=run.seed, bench=bench
+            "train_geometry",
+            run_step,
+            config,
+            upstream=upstream,
+            seed=run.seed,
+            schema_version=ORDER_VERSION[config.train.positions],
+            bench=bench,
         )
     return done
 

@@ -40,7 +40,7 @@ from reclib.training.methods import METHODS, MethodSetup
 from reclib.training.methods.sharpness import SharpnessOptions
 from reclib.training.optim import Sharpness
 from reclib.training.perturbing import Gradients
-from reclib.training.sequence_batches import Batch, predicted_counts
+from reclib.training.sequence_batches import ORDER_VERSION, Batch, predicted_counts
 from reclib.training.sequence_objectives import Context, SequenceObjective
 
 COMPARED = ("erm", "sam", "eisam")
@@ -102,7 +102,7 @@ def measured(
                 config,
                 upstream=upstream,
                 seed=seed,
-                schema_version=2,
+                schema_version=ORDER_VERSION[config.train.positions],
                 dataset=dataset,
             )
             found[name].append(run)

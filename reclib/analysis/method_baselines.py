@@ -33,6 +33,7 @@ from reclib.data.dataset import Dataset
 from reclib.evaluation.full_ranking import validation_ndcg
 from reclib.training.loop import Fitted
 from reclib.training.methods import METHODS, MethodSetup
+from reclib.training.sequence_batches import ORDER_VERSION
 from reclib.training.teacher import Teacher
 
 _TRIED = ["options", "ndcg", "epochs", "seconds"]
@@ -103,8 +104,9 @@ class MethodBench:
         upstream = [self.backbones.dataset.fingerprint]
         if METHODS[config.method].reads_teacher and self.teacher is not None:
             upstream.append(self.teacher.fingerprint)
+        version = ORDER_VERSION[config.train.positions]
         return self.backbones.artifact(
-            name, step, config, upstream=upstream, seed=seed, schema_version=2, bench=self
+            name, step, config, upstream=upstream, seed=seed, schema_version=version, bench=self
         )
 
     def fit(

@@ -33,6 +33,7 @@ from reclib.text.embeddings import TextEmbeddings, embed_texts
 from reclib.text.item_text import item_texts
 from reclib.training.loop import Fitted
 from reclib.training.methods import METHODS, MethodSetup
+from reclib.training.sequence_batches import ORDER_VERSION
 
 LIST_LENGTH = 20  # of the lists that coverage counts
 CHECKPOINTS = ("*.safetensors",)  # what training leaves and a finished cell does not need
@@ -155,6 +156,7 @@ class SequenceBench:
 
     def train(self, cells: Iterable[Cell]) -> dict[Cell, Artifact]:
         """The artifact of every cell, from the cache or computed now, in order."""
+        version = ORDER_VERSION[self.profile.sequence.train.positions]
         return {
             cell: self.artifact(
                 "train_sequence",
@@ -162,7 +164,7 @@ class SequenceBench:
                 self.config(cell),
                 upstream=self._upstream(cell.data, cell.method),
                 seed=cell.seed,
-                schema_version=2,
+                schema_version=version,
                 bench=self,
             )
             for cell in cells
@@ -201,7 +203,7 @@ class SequenceBench:
             config,
             upstream=upstream,
             seed=DATA_SEED,
-            schema_version=2,
+            schema_version=ORDER_VERSION[settings.train.positions],
             bench=self,
         )
 

@@ -40,6 +40,7 @@ from reclib.schema import RANK, TARGET_IDX
 from reclib.text.embeddings import TextEmbeddings, embed_texts
 from reclib.text.item_text import item_texts
 from reclib.training.methods import METHODS
+from reclib.training.sequence_batches import ORDER_VERSION
 
 TEXT_FILE = "embeddings"
 
@@ -146,7 +147,16 @@ class TFLLMERBench(SequenceBench):
             cutoff=max(self.profile.sequence.evaluation.cutoffs),
         )
         upstream = self._upstream(cell.data, cell.method)
-        return self.artifact("train_arm", arm_step, config, upstream=upstream, seed=cell.seed, bench=self)
+        version = ORDER_VERSION[config.train.positions]
+        return self.artifact(
+            "train_arm",
+            arm_step,
+            config,
+            upstream=upstream,
+            seed=cell.seed,
+            schema_version=version,
+            bench=self,
+        )
 
 
 def pooled_step(

@@ -30,6 +30,7 @@ from reclib.evaluation.full_ranking import rank_windows, validation_ndcg
 from reclib.schema import RANK, TARGET_IDX
 from reclib.training.loop import Fitted
 from reclib.training.methods import MethodSetup, base
+from reclib.training.sequence_batches import ORDER_VERSION
 
 CUTOFF = 10
 TRIED = ["learning_rate", "dropout", "weight_decay", "ndcg", "epochs", "seconds"]
@@ -97,7 +98,10 @@ class TraditionalBench:
 
     def _step(self, name: str, step: Callable[..., Any], config: Any, *, seed: int) -> Artifact:
         upstream = [self.dataset.fingerprint]
-        return self.artifact(name, step, config, upstream=upstream, seed=seed, schema_version=2, bench=self)
+        version = ORDER_VERSION[config.train.positions]
+        return self.artifact(
+            name, step, config, upstream=upstream, seed=seed, schema_version=version, bench=self
+        )
 
     def fit(
         self,

@@ -12,6 +12,7 @@ from torch import Tensor
 from reclib.data.dataset import Windows
 from reclib.schema import PAD_IDX, InputError
 
+ORDER_VERSION = {"all": 1, "last": 2, "every": 1}  # schema_version of a step that trains; raised by hand
 POOL = 32  # batches whose windows are sorted by length before they are cut apart
 
 
