@@ -27,7 +27,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import numpy as np
 import torch
 
-from reclib.analysis.sharpness_steps import StepModel, lm_model, random_lm_model, sequence_model
+from reclib.analysis.eisam.sharpness_steps import StepModel, lm_model, random_lm_model, sequence_model
 from reclib.config import SHARPNESS_FAMILY, DataConfig, LMConfig, SharpnessConfig
 from reclib.data.load import load
 from reclib.models.causal_lm import add_lora, load_lm

@@ -98,12 +98,12 @@ def sweep(
 ) -> None:
     """Compute the runs of the MSL tables with Dask; the notebooks then find them in the cache."""
     from reclib import config
-    from reclib.analysis import msl_runs, msl_stability
+    from reclib.analysis.msl import runs, stability
     from reclib.sweep import run as compute
 
     settings = config.override(config.profile(profile.value), **_overrides(set_ or []))
-    cells = [*msl_runs.cells(settings).values(), *msl_stability.cells(settings).values()]
-    compute(msl_runs.ranked, cells, scheduler=scheduler or None, n_workers=workers or None)
+    cells = [*runs.cells(settings).values(), *stability.cells(settings).values()]
+    compute(runs.ranked, cells, scheduler=scheduler or None, n_workers=workers or None)
 
 
 @app.command()

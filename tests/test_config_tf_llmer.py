@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from reclib.analysis.tf_llmer_arms import ARMS, settings
+from reclib.analysis.tf_llmer.arms import ARMS, settings
 from reclib.config import TFLLMERConfig, profile
 from reclib.schema import InputError
 

@@ -32,15 +32,15 @@ def test_without_dask_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_the_command_sweeps_every_run_of_the_tables(monkeypatch: pytest.MonkeyPatch) -> None:
-    from reclib.analysis import msl_runs, msl_stability
+    from reclib.analysis.msl import runs, stability
     from reclib.config import SMOKE
 
     asked: list[tuple[Any, ...]] = []
     monkeypatch.setattr(sweep, "run", lambda *arguments, **options: asked.append((*arguments, options)))
     cli.sweep(profile=cli.ProfileName.smoke, scheduler="tcp://127.0.0.1:1", workers=0, set_=None)
     ((function, found, options),) = asked
-    assert function is msl_runs.ranked
-    assert set(found) == {*msl_runs.cells(SMOKE).values(), *msl_stability.cells(SMOKE).values()}
+    assert function is runs.ranked
+    assert set(found) == {*runs.cells(SMOKE).values(), *stability.cells(SMOKE).values()}
     assert options == {"scheduler": "tcp://127.0.0.1:1", "n_workers": None}
 
 

@@ -1,9 +1,9 @@
 """A-LLMRec, stage 1: train `AlignedItems` on windows, a target and an item drawn as negative each.
 
 Taken from [A-LLMRec] and its released code: sigmoid codes of 128, the four losses and their weights, Adam
-with β = (0.9, 0.98), a frozen SASRec that gives item vectors and user states. Stage 2 (`analysis.hybrids`)
-reads the joint embeddings and the user states through two projectors; they alone are trained, by the LM's
-loss.
+with β = (0.9, 0.98), a frozen SASRec that gives item vectors and user states. Stage 2
+(`analysis.msl.hybrids`) reads the joint embeddings and the user states through two projectors; they alone are
+trained, by the LM's loss.
 
 Ours: the sentence encoder is frozen, where the released code tunes it along; every training window teaches,
 there only the last of each user does; the negative is an item outside the window; the text embedded is the

@@ -12,9 +12,10 @@ import pandas as pd
 import pytest
 
 from reclib import config
-from reclib.analysis import faerec_spaces, sequence_cells, sequence_tables
+from reclib.analysis import sequence_cells, sequence_tables
+from reclib.analysis.faerec import method_spaces
 from reclib.analysis.sequence import SequenceBench, train_step
-from reclib.analysis.tf_llmer_arms import ARMS
+from reclib.analysis.tf_llmer.arms import ARMS
 from reclib.artifacts import Artifact, get_or_compute
 from reclib.training.methods import METHODS
 
@@ -134,7 +135,7 @@ def test_without_a_budget_the_defaults_are_the_options() -> None:
 
 
 def test_spaces_are_compared_in_the_claimed_order() -> None:
-    spaces = faerec_spaces.spaces_of(bench())
+    spaces = method_spaces.spaces_of(bench())
     numbers, steps = spaces["numbers"], spaces["steps"]
     assert len(numbers) == 4 * 3
     assert (numbers["low"] <= numbers["high"]).all()
@@ -142,7 +143,7 @@ def test_spaces_are_compared_in_the_claimed_order() -> None:
     value = numbers.set_index(["method", "metric"])["value"]
     step = steps.set_index(["step", "metric"])["difference"]["faerec over rlmrec_con", "cka"]
     assert step == pytest.approx(value["faerec", "cka"] - value["rlmrec_con", "cka"])
-    picture = faerec_spaces.picture(spaces["points"])
+    picture = method_spaces.picture(spaces["points"])
     assert picture.groupby(["method", "space"]).size().nunique() == 1
 
 

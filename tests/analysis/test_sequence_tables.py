@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-from made_runs import PROFILE, MadeBench, cell, grid, is_tail, made_run  # noqa: E402
-
-from reclib import registry  # noqa: E402
-from reclib.analysis import faerec_printed, faerec_statements, sequence_panels, sequence_tables  # noqa: E402
-from reclib.analysis.sequence_cells import (  # noqa: E402
+from reclib import registry
+from reclib.analysis import sequence_panels, sequence_tables
+from reclib.analysis.faerec import printed as faerec_printed
+from reclib.analysis.faerec import statements as faerec_statements
+from reclib.analysis.sequence_cells import (
     ABLATIONS,
     ablation_cells,
     backbone_cells,
@@ -25,8 +23,9 @@ from reclib.analysis.sequence_cells import (  # noqa: E402
     of_methods,
     sensitivity_cells,
 )
-from reclib.plotting import figures, style  # noqa: E402
-from reclib.schema import InputError  # noqa: E402
+from reclib.plotting import figures, style
+from reclib.schema import InputError
+from tests.analysis.made_runs import PROFILE, MadeBench, cell, grid, is_tail, made_run
 
 BENCH: Any = MadeBench()
 HITS = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from reclib.analysis.eisam_cells import METHODS
+from reclib.analysis.eisam.cells import METHODS
 
 
 def trade_off() -> pd.DataFrame:

@@ -136,6 +136,18 @@ def test_only_plotting_draws(path: Path) -> None:
     assert not drawing, f"{module_name(path)} imports {drawing}: figures are drawn in reclib.plotting"
 
 
+STUDIES = {path.name for path in (PACKAGE / "analysis").iterdir() if (path / "__init__.py").exists()}
+SHARED = [path for path in FILES if path.parent == PACKAGE / "analysis"]
+
+
+@pytest.mark.parametrize("path", SHARED, ids=module_name)
+def test_what_studies_share_imports_no_study(path: Path) -> None:
+    assert {"msl", "faerec", "eisam", "tf_llmer"} <= STUDIES
+    for name in imports(path):
+        of_study = name.startswith("reclib.analysis.") and name.split(".")[2] in STUDIES
+        assert not of_study, f"{path.name} imports {name}: move what is shared out of the study's package"
+
+
 LIGHT = [p for p in FILES if layer_of(module_name(p)) in ("base", "data", "text", "top")]
 
 

@@ -1,0 +1,1 @@
+"""The study of EISAM and of the two long tails: notebooks 20–26."""

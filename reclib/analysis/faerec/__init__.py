@@ -1,0 +1,1 @@
+"""The study of the FAERec paper: notebooks 30–36."""

@@ -1,0 +1,67 @@
+"""What the MSL study found about the checkable statements of its specification, as rows for the registry."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from reclib.analysis.msl.tables import component_difference, gradient_ratio
+
+
+def gradient_statement(table: pd.DataFrame, dataset: str) -> list[dict[str, Any]]:
+    """Statement 1a: early in LML training ‖∇𝓛¹‖ exceeds ‖∇𝓛²‖; holds if at all probes of a first quarter."""
+    early = gradient_ratio(table).query("training == 'first quarter'").iloc[0]
+    values = {"value": early["ratio"], "low": early["low"], "high": early["high"]}
+    note = "median, lowest and highest ratio of the norms over the first quarter of training"
+    return [_finding("1a", dataset, bool(early["low"] > 1), note, **values)]
+
+
+def component_statement(table: pd.DataFrame, dataset: str, *, seed: int) -> list[dict[str, Any]]:
+    """Statement 1b: 𝓛² is lower when it alone is optimised; holds if the interval is above 0."""
+    found = component_difference(table, seed=seed)
+    note = "𝓛² under LML minus 𝓛² under MSL, nats per token, second half of training, steps resampled"
+    values = {"value": found.mean, "low": found.low, "high": found.high}
+    return [_finding("1b", dataset, found.low > 0, note, **values)]
+
+
+def weights_statement(table: pd.DataFrame, dataset: str, *, threshold: float = 0.1) -> list[dict[str, Any]]:
+    """Statement 2: MSL has more weights below `threshold` than LML; holds if twice as many, ours."""
+    share = (table["weight"] < threshold).groupby(table["method"]).mean()
+    note = f"share of weights below {threshold:g} at positions with a choice, MSL minus LML; holds if doubled"
+    holds = bool(share["msl"] > 2 * share["lml"])
+    return [_finding("2", dataset, holds, note, value=float(share["msl"] - share["lml"]))]
+
+
+def temperature_statements(table: pd.DataFrame, dataset: str) -> list[dict[str, Any]]:
+    """Statements 3a (best fixed τ on NDCG@10 inside the range, above 1) and 3c (ATS within its interval).
+
+    3a holds if the best fixed τ is inside the range and its interval lies above the values of both ends.
+    3c holds if the interval of ATS on NDCG@10 reaches the value of the best fixed τ.
+    """
+    rows = table[(table["metric"] == "NDCG") & (table["k"] == table["k"].max())]
+    fixed, ats = rows[rows["method"] == "msl"], rows[rows["method"] == "msl_ats"].iloc[0]
+    best = fixed.loc[fixed["value"].idxmax()]
+    ends = fixed[fixed["temperature"].isin([fixed["temperature"].min(), fixed["temperature"].max()])]
+    inside = bool(best["temperature"] not in set(ends["temperature"]) and best["low"] > ends["value"].max())
+    where = f"best of {len(fixed)} fixed temperatures; its interval reaches from {best['low']:.4f}, "
+    where += f"the best end of the range has {ends['value'].max():.4f}"
+    ats_values = {"value": ats["value"] - best["value"], "low": ats["low"] - best["value"]}
+    note = f"NDCG@10 of ATS minus that of the best fixed τ ({best['temperature']:g}), interval of ATS"
+    return [
+        _finding("3a", dataset, inside, where, value=float(best["temperature"])),
+        _finding("3c", dataset, bool(ats["high"] >= best["value"]), note, **ats_values),
+    ]
+
+
+def accuracy_statement(differences: pd.DataFrame, dataset: str) -> list[dict[str, Any]]:
+    """Statement 4a: MSL with ATS is above LML on NDCG@10; holds if the paired interval is above 0."""
+    rows = differences[(differences["method"] == "msl_ats") & (differences["metric"] == "NDCG")]
+    one = rows.sort_values("k").iloc[-1]
+    values = {"value": one["difference"], "low": one["low"], "high": one["high"]}
+    note = f"paired difference of NDCG@{one['k']} on held-out windows"
+    return [_finding("4a", dataset, bool(one["low"] > 0), note, **values)]
+
+
+def _finding(number: str, dataset: str, holds: bool, note: str, **values: float) -> dict[str, Any]:
+    return {"spec": "msl", "number": number, "dataset": dataset, "holds": holds, "note": note, **values}
