@@ -228,3 +228,16 @@ def cluster_condition(*, width: int, n_clusters: int, within_cosine: float) -> f
     hurt is confirmed by the abstract.
     """
     return 1 + width / n_clusters * within_cosine / (1 - within_cosine)
+
+
+def cluster_condition_refined(*, width: int, n_clusters: int, within_cosine: float, n_items: int) -> float:
+    """κ ≈ (g + (d/K) a_w/(1 − a_w)) / min(g, (1 − b)²), g = 1 − (1 − (1 − a_w)²)/K, b = √(d/N).
+
+    What Eq. (5) leaves out, for the same items. Scaling rows to length one takes from the noise of a cluster
+    what lies along its own centre, all but (1 − a_w)² of that variance: along every direction among the
+    centres it is g (1 − a_w)/d on average over clusters, and the centres' mean, along which they do not
+    differ, has nothing else. The other directions spread as in Eq. (4). Derived by us.
+    """
+    kept = 1 - (1 - (1 - within_cosine) ** 2) / n_clusters
+    least = min(kept, (1 - math.sqrt(width / n_items)) ** 2)
+    return (kept + width / n_clusters * within_cosine / (1 - within_cosine)) / least

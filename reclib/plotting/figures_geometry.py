@@ -124,10 +124,10 @@ def formula_curves(table: pd.DataFrame, axes: Any) -> None:
     """Measured condition numbers as markers on the lines of a formula, one panel a formula.
 
     table: formula ("(4)" or "(5)"), x (norm cv; clusters), series (mean cosine; cosine within), measured,
-    predicted.
+    predicted, [refined] (what a finer formula predicts, dashed).
     """
     kinds = {"formula": "string", **dict.fromkeys(("x", "series", "measured", "predicted"), "float")}
-    check_columns(table, kinds, source="formula_curves")
+    check_columns(table, kinds, source="formula_curves", optional={"refined": "float"})
     _known(table, "formula", _FORMULAS, "formula_curves")
     names = list(table["formula"].unique())
     for name, ax in zip(names, axes_list(axes, len(names), source="formula_curves"), strict=True):
@@ -137,6 +137,8 @@ def formula_curves(table: pd.DataFrame, axes: Any) -> None:
             color, marker = _COLOURS[at % len(_COLOURS)], _MARKERS[at % len(_MARKERS)]
             own = own.sort_values("x")
             ax.plot(own["x"], own["predicted"], color=color)
+            if "refined" in own:
+                ax.plot(own["x"], own["refined"], color=color, linestyle="--")
             label = series_label.format(float(str(series)))
             ax.plot(own["x"], own["measured"], color=color, marker=marker, linestyle="none", label=label)
         ax.set_yscale("log")
@@ -144,7 +146,8 @@ def formula_curves(table: pd.DataFrame, axes: Any) -> None:
         ax.set_xlabel(x_label)
         ax.set_ylabel(MEASURES["kappa"])
         legend_above(ax)
-    note(np.ravel(np.asarray(axes, dtype=object))[0], "markers: measured; lines: the formula")
+    text = "markers: measured; lines: the formula" + ("; dashed: refined" if "refined" in table else "")
+    note(np.ravel(np.asarray(axes, dtype=object))[0], text)
 
 
 @styled

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from reclib.kernels.curvature import (
     cluster_condition,
+    cluster_condition_refined,
     condition_bounds,
     condition_number,
     cone_condition,
@@ -169,14 +170,26 @@ def test_the_cone_formula_is_the_specifications_outside_the_spread() -> None:
     assert cone_condition(0.16, width=64, n_items=20_000) == pytest.approx((1 + b) ** 2 / 0.16)
 
 
-@pytest.mark.parametrize(("n_clusters", "within"), [(8, 0.5), (8, 0.9), (16, 0.8), (32, 0.9)])
-def test_clusters_condition_as_the_formula_says(n_clusters: int, within: float) -> None:
-    n_items, width = 20_000, 64
+def clustered(n_clusters: int, within: float, *, n_items: int = 20_000, width: int = 64) -> torch.Tensor:
+    """Unit rows (n_items, width) around orthogonal centres."""
     rng = np.random.default_rng(2)
     centres = np.linalg.qr(rng.normal(size=(width, n_clusters)))[0].T
     beside = rng.normal(size=(n_items, width))
     beside /= np.linalg.norm(beside, axis=1, keepdims=True)
     units = math.sqrt(within) * centres[np.arange(n_items) % n_clusters] + math.sqrt(1 - within) * beside
-    units /= np.linalg.norm(units, axis=1, keepdims=True)
-    predicted = cluster_condition(width=width, n_clusters=n_clusters, within_cosine=within)
-    assert uniform_condition(torch.from_numpy(units)) == pytest.approx(predicted, rel=0.3)
+    return torch.from_numpy(units / np.linalg.norm(units, axis=1, keepdims=True))
+
+
+@pytest.mark.parametrize(("n_clusters", "within"), [(8, 0.5), (8, 0.9), (16, 0.8), (32, 0.9)])
+def test_clusters_condition_as_the_formula_says(n_clusters: int, within: float) -> None:
+    predicted = cluster_condition(width=64, n_clusters=n_clusters, within_cosine=within)
+    assert uniform_condition(clustered(n_clusters, within)) == pytest.approx(predicted, rel=0.3)
+
+
+@pytest.mark.parametrize("n_clusters", [2, 4, 8, 32])
+@pytest.mark.parametrize("within", [0.3, 0.5, 0.8, 0.9])
+def test_the_refined_formula_holds_for_few_clusters_too(n_clusters: int, within: float) -> None:
+    predicted = cluster_condition_refined(
+        width=64, n_clusters=n_clusters, within_cosine=within, n_items=20_000
+    )
+    assert uniform_condition(clustered(n_clusters, within)) == pytest.approx(predicted, rel=0.05)

@@ -18,6 +18,7 @@ import torch
 from reclib.analysis.tf_llmer.geometry import uniform_condition
 from reclib.kernels.curvature import (
     cluster_condition,
+    cluster_condition_refined,
     condition_bounds,
     cone_condition,
     cone_ratio,
@@ -53,7 +54,7 @@ def formulas_of(bench: GeometryBench) -> Artifact:
     """The step of a profile; notebooks 41 and 42 read one."""
     settings = bench.settings
     config = FormulaConfig(n_items=settings.cone_items, width=settings.cone_width, n_draws=settings.n_draws)
-    return bench.artifact("geometry_formulas", formula_step, config, seed=0)
+    return bench.artifact("geometry_formulas", formula_step, config, seed=0, schema_version=2)
 
 
 def formula_step(config: FormulaConfig, *, seed: int, workdir: Path) -> dict[str, Any]:
@@ -86,7 +87,10 @@ def cone_table(config: FormulaConfig, seed: int) -> pd.DataFrame:
 
 
 def cluster_table(config: FormulaConfig, seed: int) -> pd.DataFrame:
-    """Formula (5): n_clusters, within_cosine, measured κ of unit rows, predicted, and their ratio."""
+    """Formula (5): n_clusters, within_cosine, measured κ of unit rows, predicted, and their ratio.
+
+    "refined" is what is predicted with the terms that (5) leaves out.
+    """
     generator, rows = numpy_generator(seed, "clusters"), []
     for n_clusters in (each for each in CLUSTERS if 2 * each <= config.width):
         centres = np.linalg.qr(generator.normal(size=(config.width, n_clusters)))[0].T
@@ -95,9 +99,12 @@ def cluster_table(config: FormulaConfig, seed: int) -> pd.DataFrame:
             units = math.sqrt(within) * centres[np.arange(config.n_items) % n_clusters]
             units += math.sqrt(1 - within) * beside
             measured = uniform_condition(_padded(units / np.linalg.norm(units, axis=1, keepdims=True)))
-            predicted = cluster_condition(width=config.width, n_clusters=n_clusters, within_cosine=within)
-            rows.append((n_clusters, within, measured, predicted, measured / predicted))
-    return pd.DataFrame(rows, columns=["n_clusters", "within_cosine", "measured", "predicted", "ratio"])
+            sizes = {"width": config.width, "n_clusters": n_clusters}
+            predicted = cluster_condition(**sizes, within_cosine=within)
+            refined = cluster_condition_refined(**sizes, within_cosine=within, n_items=config.n_items)
+            rows.append((n_clusters, within, measured, predicted, measured / predicted, refined))
+    columns = ["n_clusters", "within_cosine", "measured", "predicted", "ratio", "refined"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def softmax_table(config: FormulaConfig, seed: int) -> pd.DataFrame:

@@ -39,7 +39,7 @@ def cluster_curves(clusters: pd.DataFrame) -> pd.DataFrame:
     """Rows for `figures.formula_curves` of formula (5)."""
     rows = clusters.rename(columns={"n_clusters": "x", "within_cosine": "series"})
     rows = rows.assign(formula="(5)", x=rows["x"].astype(float))
-    return rows[["formula", "x", "series", "measured", "predicted"]]
+    return rows[["formula", "x", "series", "measured", "predicted", "refined"]]
 
 
 def by_start(differences: pd.DataFrame) -> pd.DataFrame:

@@ -31,11 +31,12 @@ def test_formulas_come_close_and_norms_take_the_probability() -> None:
 
 
 def test_few_clusters_lose_a_direction_to_the_normalisation() -> None:
-    """Scaling to length one takes each cluster's variance along its own centre: κ is 1/(1 − 1/K) higher."""
+    """Scaling to length one takes each cluster's variance along its own centre, which (5) leaves out."""
     made = formulas.cluster_table(formulas.FormulaConfig(n_items=20_000, width=32, n_draws=1), 0)
     few = made[(made["n_clusters"] == 4) & (made["within_cosine"] > 0.6)]
     many = made[(made["n_clusters"] == 16) & (made["within_cosine"] > 0.6)]
     assert few["ratio"].min() > 1.3
+    assert (made["measured"] / made["refined"]).between(0.95, 1.05).all()
     assert many["ratio"].max() < 1.2
 
 
@@ -90,10 +91,12 @@ def test_conditioning_asks_for_kappa_the_variation_and_the_bound(
 def test_formulas_hold_within_thirty_per_cent_without_a_violation(
     ratio: float, violated: int, holds: bool
 ) -> None:
-    cone, clusters = pd.DataFrame({"ratio": [1.0, 0.95]}), pd.DataFrame({"ratio": [ratio]})
+    cone = pd.DataFrame({"ratio": [1.0, 0.95]})
+    clusters = pd.DataFrame({"measured": [9.0], "refined": [10.0], "ratio": [ratio]})
     bounds = pd.DataFrame({"n_violated": [0, violated], "n_tried": [90, 100]})
     (found,) = statements.formula_statement(cone, clusters, bounds)
     assert (found["holds"], found["value"], found["low"], found["high"]) == (holds, ratio, 0.95, ratio)
+    assert "(5) refined is within 10.0%" in found["note"]
 
 
 @pytest.mark.parametrize(
