@@ -31,6 +31,7 @@ from reclib.plotting.style import (
     PALETTE,
     SMALL_PT,
     SeriesStyle,
+    dataset_styles,
     method_styles,
     styled,
 )
@@ -49,17 +50,30 @@ _DARK = 0.6  # of the colour scale: white text above
 
 
 @styled
-def two_popularity_curves(table: pd.DataFrame, ax: Axes) -> None:
+def two_popularity_curves(table: pd.DataFrame, axes: Any) -> None:
     """Both long tails on logarithmic axes, each over the items sorted by its own popularity.
 
-    table: kind ("data", "prior"), rank, share (of all popularity), is_head; one row an item and kind. Items
-    of share 0 are not drawn.
+    table: dataset (one panel each), kind ("data", "prior"), rank, share (of all popularity), is_head; one row
+    an item and kind. Items of share 0 are not drawn.
     """
-    kinds = {"kind": "string", "rank": "int", "share": "float", "is_head": "bool"}
+    kinds = {"dataset": "string", "kind": "string", "rank": "int", "share": "float", "is_head": "bool"}
     check_columns(table, kinds, source="two_popularity_curves")
     unknown = sorted(set(table["kind"]) - set(_KINDS))
     if unknown:
         raise InputError(f"figure two_popularity_curves: unknown kinds {unknown}; it draws {list(_KINDS)}")
+    names = dataset_styles(table["dataset"])
+    panels = axes_list(axes, len(names), source="two_popularity_curves")
+    for (dataset, style), ax in zip(names.items(), panels, strict=True):
+        _two_curves(table.loc[table["dataset"] == dataset], ax)
+        if len(panels) > 1:
+            ax.set_title(style.label, loc="right")
+    if len(panels) == 1:
+        legend_above(panels[0])
+    else:  # beside a title, above the axes, is no room
+        panels[0].legend(loc="upper right", frameon=False, fontsize=SMALL_PT)
+
+
+def _two_curves(table: pd.DataFrame, ax: Axes) -> None:
     for kind, rows in table.groupby("kind", sort=False):
         style = _KINDS[str(kind)]
         shown = rows[rows["share"] > 0].sort_values("rank")
@@ -74,7 +88,6 @@ def two_popularity_curves(table: pd.DataFrame, ax: Axes) -> None:
         ax.text(0.04, 0.06, text, transform=ax.transAxes, fontsize=SMALL_PT, color=INK)
     ax.set_xlabel("item, by rank of its own popularity")
     ax.set_ylabel("share of the popularity")
-    legend_above(ax)
 
 
 @styled

@@ -18,7 +18,7 @@ def curves(n_items: int = 500) -> pd.DataFrame:
                 {"kind": kind, "rank": rank, "share": share / share.sum(), "is_head": rank <= n_items // 5}
             )
         )
-    return pd.concat(parts, ignore_index=True)
+    return pd.concat(parts, ignore_index=True).assign(dataset="ml-100k")
 
 
 def cells() -> pd.DataFrame:

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from reclib.plotting import style
+from reclib.plotting import figures, style
 from reclib.schema import InputError
 from tests.plotting.made_tables import EXAMPLES
 
@@ -23,6 +24,15 @@ def test_curves_hold_the_shares_above_zero_on_logarithmic_axes() -> None:
         shown = rows[rows["share"] > 0]
         np.testing.assert_array_equal(line.get_xdata(), shown["rank"])
         np.testing.assert_array_equal(line.get_ydata(), shown["share"])
+
+
+def test_two_curves_of_several_data_sets_have_a_panel_each() -> None:
+    one = EXAMPLES["two_popularity_curves"].table
+    both = pd.concat([one, one.assign(dataset="msl_toy")], ignore_index=True)
+    _, axes = style.subplots(columns=2, width="text")
+    figures.two_popularity_curves(both, axes)
+    assert [ax.get_title(loc="right") for ax in axes] == ["MovieLens-100K", "Toy"]
+    assert [len(ax.lines) for ax in axes] == [2, 2]
 
 
 def test_a_cell_stands_where_its_name_says_with_its_number() -> None:

@@ -8,7 +8,7 @@ has a long tail besides that of the data is the paper's [confirmed: abstract].
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +56,13 @@ class PriorConfig:
 def config(profile: Profile) -> PriorConfig:
     """The profile's data set and model, all templates."""
     return PriorConfig(data=profile.data, lm=profile.lm, bootstrap=profile.evaluation.bootstrap)
+
+
+def configs(profile: Profile) -> dict[str, PriorConfig]:
+    """The same for each data set of the study by its name, the profile's own first."""
+    own = config(profile)
+    names = dict.fromkeys((own.data.source, profile.eisam.data.source, *profile.eisam.others))
+    return {name: replace(own, data=replace(own.data, source=name)) for name in names}
 
 
 def prior_step(config: PriorConfig, *, seed: int, workdir: Path) -> dict[str, pd.DataFrame]:

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from reclib import config
+from reclib.analysis import long_tail
 from reclib.analysis.eisam import cells as eisam_cells
 from reclib.analysis.eisam import matched_sharpness, panels, sharpness_tables, statements
 from reclib.analysis.sequence import SequenceBench
@@ -33,6 +34,27 @@ def test_every_method_is_tried_at_as_many_different_settings() -> None:
     assert tried.to_dict() == dict.fromkeys(eisam_cells.METHODS, 2)
     assert len({(cell.label, cell.changes) for cell in cells}) == len(cells)
     assert {len(eisam_cells.options(method)) for method in eisam_cells.METHODS} == {4}
+
+
+@pytest.mark.parametrize(
+    ("head_share", "high", "holds"), [(0.6, 0.7, True), (0.4, 0.7, False), (0.6, 0.9, False)]
+)
+def test_two_tails_are_long_and_not_the_same_in_each_data_set(
+    head_share: float, high: float, holds: bool
+) -> None:
+    def tails(share: float) -> pd.DataFrame:
+        return pd.DataFrame({"kind": ["data", "prior"], "head_share": [share, 0.8], "gini": 0.5})
+
+    def correlation(end: float) -> pd.DataFrame:
+        return pd.DataFrame({"items": ["all", "unambiguous"], "value": 0.3, "low": 0.2, "high": end, "n": 90})
+
+    found = statements.two_tails_statements(
+        long_tail.by_dataset({"first": head_share, "second": 0.7}, tails),
+        long_tail.by_dataset({"first": high, "second": 0.35}, correlation),
+    )
+    assert [(each["dataset"], each["holds"]) for each in found] == [("first", holds), ("second", True)]
+    assert found[0]["high"] == high
+    assert f"hold 0.80 of the prior, {head_share:.2f} of the data" in found[0]["note"]
 
 
 def test_controls_differ_from_eisam_in_one_setting() -> None:
