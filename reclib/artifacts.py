@@ -189,6 +189,14 @@ def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
         raise
 
 
+def kept(path: Path, compute: Callable[[], Any]) -> Any:
+    """The JSON value of a part of a step at `path`: what a killed process left there, else computed now."""
+    if not path.is_file():
+        value = json.dumps(compute())
+        atomic_write(path, lambda partial: partial.write_text(value, "utf-8"))
+    return json.loads(path.read_text("utf-8"))
+
+
 @contextlib.contextmanager
 def explained(path: Path) -> Iterator[None]:
     """Turn the error of a full disk, whichever library meets it, into an InputError with the remedy."""

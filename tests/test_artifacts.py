@@ -457,3 +457,15 @@ def test_an_empty_cache_lists_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("RECLIB_CACHE", str(tmp_path / "not made yet"))
     assert cached().empty
     assert clear() == []
+
+
+def test_a_part_that_a_killed_process_finished_is_not_computed_again(tmp_path: Path) -> None:
+    def fails() -> dict:
+        raise AssertionError("computed again")
+
+    path = tmp_path / "part_0.json"
+    assert artifacts.kept(path, lambda: {"ndcg": 0.25, "place": [1, 2]}) == {"ndcg": 0.25, "place": [1, 2]}
+    assert artifacts.kept(path, fails) == {"ndcg": 0.25, "place": [1, 2]}
+    with pytest.raises(AssertionError, match="computed again"):
+        artifacts.kept(tmp_path / "part_1.json", fails)
+    assert [each.name for each in tmp_path.iterdir()] == ["part_0.json"]

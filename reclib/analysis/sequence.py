@@ -6,7 +6,6 @@ artifact, from the cache or computed. Processes that are handed the same cells s
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -16,12 +15,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from reclib import artifacts
 from reclib.analysis.sequence_cells import Cell
 from reclib.analysis.spaces import embedding_views
-from reclib.analysis.workbench import DATA_SEED
+from reclib.analysis.workbench import DATA_SEED, usual_device
 from reclib.artifacts import Artifact
 from reclib.config import BackboneConfig, DataConfig, Profile, SequenceTrainConfig, TextConfig, canonical_json
 from reclib.data.dataset import Dataset
@@ -91,7 +89,7 @@ class SequenceBench:
     ) -> None:
         self.profile = profile
         self.artifact = artifact
-        self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = device or usual_device()
         self._datasets: dict[DataConfig, Dataset] = {}
         self._texts: dict[DataConfig, tuple[Artifact, TextEmbeddings]] = {}
 
@@ -232,11 +230,10 @@ def tune_step(config: TunedConfig, *, seed: int, workdir: Path, bench: SequenceB
     method = METHODS[config.method]
     rows = []
     for place, options in enumerate(method.grid[: config.budget]):
-        done = workdir / f"tried_{place}.json"
-        if not done.is_file():
-            text = json.dumps(_tried(setup, config.method, options, seed, workdir / f"setting_{place}"))
-            artifacts.atomic_write(done, partial(_write_text, text=text))
-        found = json.loads(done.read_text("utf-8"))
+        folder = workdir / f"setting_{place}"
+        found = artifacts.kept(
+            workdir / f"tried_{place}.json", partial(_tried, setup, config.method, options, seed, folder)
+        )
         rows.append((canonical_json(options), found["ndcg"], False, found["seconds"]))
     tried = pd.DataFrame(rows, columns=_TRIED)
     best = int(tried["ndcg"].argmax())
@@ -251,10 +248,6 @@ def _tried(setup: MethodSetup, method: str, options: Any, seed: int, folder: Pat
     drop_checkpoints(folder)
     ndcg = validation_ndcg(setup.dataset, k=10)(fitted.model)
     return {"ndcg": ndcg, "seconds": time.perf_counter() - start}
-
-
-def _write_text(path: Path, *, text: str) -> None:
-    path.write_text(text, "utf-8")
 
 
 def train_step(config: TrainedConfig, *, seed: int, workdir: Path, bench: SequenceBench) -> dict[str, Any]:

@@ -22,6 +22,11 @@ from reclib.text.trie import ItemTrie
 DATA_SEED = 0  # the data set and the held-out sample are the same for every training seed
 
 
+def usual_device() -> str:
+    """The GPU where there is one."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 class Workbench:
     """One data set, one language model with LoRA, the catalogue's trie and its prompts.
 
@@ -35,7 +40,7 @@ class Workbench:
         self.data_config = data
         self.lm_config = lm
         self.max_tokens = max_tokens
-        self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = device or usual_device()
         self._adapter: str | None = None
 
     @classmethod

@@ -26,7 +26,7 @@ from reclib.analysis.eisam.sharpness import (
     sequence_losses,
 )
 from reclib.analysis.sequence import drop_checkpoints
-from reclib.analysis.workbench import DATA_SEED
+from reclib.analysis.workbench import DATA_SEED, usual_device
 from reclib.artifacts import Artifact
 from reclib.config import SHARPNESS_FAMILY, BackboneConfig, DataConfig, Profile, SequenceTrainConfig
 from reclib.config import SharpnessConfig as Step
@@ -125,7 +125,7 @@ def matched_step(config: MatchedConfig, *, seed: int, workdir: Path, dataset: Da
         backbone=config.backbone,
         train=config.train,
         validate=validate,
-        device="cuda" if torch.cuda.is_available() else "cpu",
+        device=usual_device(),
     )
     options = SharpnessOptions(sharpness=config.sharpness)
     fitted = METHODS["sharpness"].train(setup, options, seed=seed, workdir=workdir)

@@ -13,10 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 
 from reclib.analysis.eisam.prior_controls import correlation_table, stability_table
-from reclib.analysis.workbench import DATA_SEED
+from reclib.analysis.workbench import DATA_SEED, usual_device
 from reclib.config import DataConfig, LMConfig, Profile
 from reclib.data.dataset import Dataset
 from reclib.data.load import load
@@ -90,8 +89,7 @@ def prior_step(config: PriorConfig, *, seed: int, workdir: Path) -> dict[str, pd
 
 def untuned_lm(config: LMConfig, dataset: Dataset) -> CausalLM:
     """The model as it was pretrained, on a GPU where there is one."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return load_lm(config, seed=DATA_SEED, titles=dataset.titles).to(device)
+    return load_lm(config, seed=DATA_SEED, titles=dataset.titles).to(usual_device())
 
 
 def catalogue_texts(dataset: Dataset, lm: CausalLM, *, titles: str, max_tokens: int) -> list[str]:

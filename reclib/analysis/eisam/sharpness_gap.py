@@ -13,13 +13,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from reclib.analysis.eisam.prior_study import target_nll
 from reclib.analysis.eisam.sharpness import N_GROUPS, item_sharpness, sequence_losses
 from reclib.analysis.eisam.sharpness_identities import shared_against_exact
 from reclib.analysis.eisam.sharpness_steps import sequence_batch
-from reclib.analysis.workbench import DATA_SEED
+from reclib.analysis.workbench import DATA_SEED, usual_device
 from reclib.config import (
     SHARPNESS_FAMILY,
     BackboneConfig,
@@ -107,7 +106,7 @@ def gap_step(config: GapConfig, *, seed: int, workdir: Path) -> dict[str, Any]:
     with drawn_weights(seed):
         encoder = build_backbone(config.backbone, max_length=train.history.shape[1])
         model = SequenceModel(IdItems(dataset.n_items, config.backbone.d_model), encoder)
-    model = model.to("cuda" if torch.cuda.is_available() else "cpu")
+    model = model.to(usual_device())
     sharpness = None if config.sharpness.step == "erm" else config.sharpness
     fit(model, train, config.train, validate=None, seed=seed, workdir=workdir, sharpness=sharpness)
     items, totals = _losses_by_item(model, train, fresh)

@@ -5,7 +5,6 @@ What comes out is a table of ranked windows like that of `msl.held_out_step`, so
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +16,7 @@ import pandas as pd
 
 from reclib import artifacts
 from reclib.analysis.workbench import Workbench
-from reclib.artifacts import Artifact, atomic_write
+from reclib.artifacts import Artifact
 from reclib.config import DataConfig, GroundingConfig, LMConfig, Profile
 from reclib.decoding.grounding import PROTOCOL, generate_freely, grounded_lists, text_states
 from reclib.decoding.lists import Lists
@@ -100,19 +99,19 @@ def _answers(
     order = np.argsort(-np.diff(prompts.start), kind="stable")
     size = settings.users_per_batch
     answers = np.empty(len(prompts), dtype=object)
+
+    def answered(rows: np.ndarray) -> list[str]:
+        return [
+            answer
+            for batch in np.split(rows, range(size, len(rows), size))
+            for answer in generate_freely(
+                lm, prompts.take(batch), num_beams=settings.num_beams, max_new_tokens=max_new_tokens
+            )
+        ]
+
     for first in range(0, len(order), size * BATCHES_PER_FILE):
         rows = order[first : first + size * BATCHES_PER_FILE]
-        path = workdir / f"answers-{first}.json"
-        if not path.exists():
-            found = [
-                answer
-                for batch in np.split(rows, range(size, len(rows), size))
-                for answer in generate_freely(
-                    lm, prompts.take(batch), num_beams=settings.num_beams, max_new_tokens=max_new_tokens
-                )
-            ]
-            atomic_write(path, partial(Path.write_text, data=json.dumps(found), encoding="utf-8"))
-        answers[rows] = json.loads(path.read_text("utf-8"))
+        answers[rows] = artifacts.kept(workdir / f"answers-{first}.json", partial(answered, rows))
     return answers.tolist()
 
 

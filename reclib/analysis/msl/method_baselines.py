@@ -7,7 +7,6 @@ validation in the same way, and the model that is tested is trained on training 
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -147,13 +146,13 @@ def tune_method_step(
 
     A setting that an earlier, killed process has finished is not run again.
     """
-    rows = []
-    for place, options in enumerate(METHODS[config.method].grid[: config.budget]):
-        done = workdir / f"tried_{place}.json"
-        if not done.is_file():
-            row = _tried(config, options, bench, seed=seed, workdir=workdir / f"setting_{place}")
-            artifacts.atomic_write(done, partial(Path.write_text, data=json.dumps(row), encoding="utf-8"))
-        rows.append(json.loads(done.read_text("utf-8")))
+    rows = [
+        artifacts.kept(
+            workdir / f"tried_{place}.json",
+            partial(_tried, config, options, bench, seed=seed, workdir=workdir / f"setting_{place}"),
+        )
+        for place, options in enumerate(METHODS[config.method].grid[: config.budget])
+    ]
     tried = pd.DataFrame(rows, columns=_TRIED)
     best = int(tried["ndcg"].argmax())
     return {"tried": tried, "chosen": {"place": best, "epochs": int(tried["epochs"][best])}}

@@ -8,7 +8,6 @@ number of epochs are chosen on it, and the model that is tested is trained on bo
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -17,11 +16,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from reclib import artifacts
 from reclib.analysis.sequence import drop_checkpoints
-from reclib.analysis.workbench import DATA_SEED
+from reclib.analysis.workbench import DATA_SEED, usual_device
 from reclib.artifacts import Artifact
 from reclib.config import BackboneConfig, DataConfig, SequenceTrainConfig
 from reclib.data.dataset import Dataset, Windows, joined
@@ -73,7 +71,7 @@ class TraditionalBench:
     ) -> None:
         self.dataset = dataset
         self.artifact = artifact
-        self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = device or usual_device()
 
     @cached_property
     def whole(self) -> Dataset:
@@ -131,13 +129,13 @@ def tune_step(
 
     A setting that an earlier, killed process has finished is not run again.
     """
-    rows = []
-    for place, setting in enumerate(config.settings()):
-        done = workdir / f"tried_{place}.json"
-        if not done.is_file():
-            row = _tried(config, setting, bench, seed=seed, workdir=workdir / f"setting_{place}")
-            artifacts.atomic_write(done, partial(Path.write_text, data=json.dumps(row), encoding="utf-8"))
-        rows.append(json.loads(done.read_text("utf-8")))
+    rows = [
+        artifacts.kept(
+            workdir / f"tried_{place}.json",
+            partial(_tried, config, setting, bench, seed=seed, workdir=workdir / f"setting_{place}"),
+        )
+        for place, setting in enumerate(config.settings())
+    ]
     tried = pd.DataFrame(rows, columns=TRIED)
     chosen = rows[int(tried["ndcg"].argmax())]
     return {"tried": tried, "chosen": dict(zip(TRIED, chosen, strict=True))}

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from reclib import artifacts
-from reclib.analysis.workbench import DATA_SEED
+from reclib.analysis.workbench import DATA_SEED, usual_device
 from reclib.artifacts import Artifact
 from reclib.config import DataConfig, GeometryConfig, Profile, TextConfig
 from reclib.data.cooccurrence import training_graph
@@ -63,7 +63,7 @@ class GeometryBench:
     ) -> None:
         self.profile = profile
         self.artifact = artifact
-        self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = device or usual_device()
         self._spaces: dict[str, TextGeometry] = {}
 
     def __repr__(self) -> str:

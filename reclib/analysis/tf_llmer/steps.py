@@ -7,7 +7,6 @@ everything is tried; the other seeds train what it chose. The test part chooses 
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -202,11 +201,8 @@ def arm_step(config: ArmConfig, *, seed: int, workdir: Path, bench: SequenceBenc
 
 def _found(config: ArmConfig, place: int, seed: int, workdir: Path, bench: SequenceBench) -> dict[str, Any]:
     """What a try gave, as JSON has it; ranks beyond the cut-off are 0."""
-    done = workdir / f"tried_{place}.json"
-    if not done.is_file():
-        text = json.dumps(_run(config, config.tried[place], seed, workdir / f"try_{place}", bench))
-        artifacts.atomic_write(done, partial(Path.write_text, data=text, encoding="utf-8"))
-    found: dict[str, Any] = json.loads(done.read_text("utf-8"))
+    run = partial(_run, config, config.tried[place], seed, workdir / f"try_{place}", bench)
+    found: dict[str, Any] = artifacts.kept(workdir / f"tried_{place}.json", run)
     return found
 
 
