@@ -57,9 +57,7 @@ def needed_assets(profile: Profile, notebooks: Iterable[NotebookFile]) -> list[s
 
 def _sources(profile: Profile) -> list[str]:
     """Every data set that a profile names, its own first."""
-    sequence = profile.sequence
-    named = (profile.data.source, sequence.data.source, *sequence.others, *profile.traditional.sources)
-    return list(dict.fromkeys(named))
+    return list(dict.fromkeys(each.source for each in config.data_configs(profile)))
 
 
 def _python() -> Iterator[Finding]:

@@ -8,7 +8,7 @@ from reclib.config.hybrid import AlignConfig, GroundingConfig, HybridConfig
 from reclib.config.lm import DecodingConfig, EvaluationConfig, LMConfig, ObjectiveConfig, TuneConfig
 from reclib.config.msl_tables import MSLTablesConfig, StabilityConfig
 from reclib.config.preference import PreferenceConfig
-from reclib.config.profiles import DEFAULT, PAPER, PROFILES, SMOKE, Profile, profile
+from reclib.config.profiles import DEFAULT, PAPER, PROFILES, SMOKE, Profile, data_configs, profile
 from reclib.config.sequence import BackboneConfig, SequenceConfig, SequenceTrainConfig, TextConfig
 from reclib.config.sharpness import SHARPNESS_FAMILY, SharpnessConfig
 from reclib.config.sharpness_checks import SharpnessChecksConfig
@@ -47,6 +47,7 @@ __all__ = [
     "TuneConfig",
     "canonical_json",
     "config_hash",
+    "data_configs",
     "override",
     "profile",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from reclib.config.data import DataConfig, SyntheticConfig
 from reclib.config.eisam import DEFAULT_EISAM, PAPER_EISAM, SMOKE_EISAM, EisamConfig
@@ -268,3 +268,21 @@ def profile(name: str) -> Profile:
     if name not in PROFILES:
         raise InputError(f"no profile {name!r}; there are {', '.join(PROFILES)}")
     return PROFILES[name]
+
+
+def data_configs(profile: Profile) -> list[DataConfig]:
+    """Every data set that the notebooks of a profile read, cut as they cut it, the profile's own first."""
+    sequence, eisam, stability = profile.sequence, profile.eisam, profile.msl_tables.stability
+    groups = (
+        (profile.data, (*profile.traditional.sources, stability.source)),
+        (sequence.data, (*sequence.others, *profile.tf_llmer.sources)),
+        (eisam.data, eisam.others),
+        (eisam.small, ()),
+    )
+    return list(
+        dict.fromkeys(
+            config
+            for first, sources in groups
+            for config in (first, *(replace(first, source=source) for source in sources))
+        )
+    )

@@ -59,9 +59,10 @@ def config(profile: Profile) -> PriorConfig:
 
 def configs(profile: Profile) -> dict[str, PriorConfig]:
     """The same for each data set of the study by its name, the profile's own first."""
-    own = config(profile)
-    names = dict.fromkeys((own.data.source, profile.eisam.data.source, *profile.eisam.others))
-    return {name: replace(own, data=replace(own.data, source=name)) for name in names}
+    own, study = config(profile), profile.eisam
+    others = (study.data, *(replace(study.data, source=source) for source in study.others))
+    found = {each.source: replace(own, data=each) for each in others}
+    return {own.data.source: own} | {name: each for name, each in found.items() if name != own.data.source}
 
 
 def prior_step(config: PriorConfig, *, seed: int, workdir: Path) -> dict[str, pd.DataFrame]:
