@@ -27,6 +27,25 @@ def ranks_from_lists(items: np.ndarray, target: np.ndarray) -> pd.Series:
     return rank.mask(~found.any(axis=1))
 
 
+def ranks_by_title(items: np.ndarray, target: np.ndarray, title: np.ndarray) -> pd.Series:
+    """Place of each target's title among the distinct titles of its list, as code that compares titles does.
+
+    rank = 1 + |{titles in the list before the first item with the target's title}|, so items of one title
+    take one place and any of them is a hit.
+
+    items, target: as for `ranks_from_lists`; title: (N+1,), equal numbers for equal titles, a number of its
+    own at 0. Returns (B,) Int64, `<NA>` where the list holds no item of that title.
+    """
+    items, target = np.asarray(items), np.asarray(target)
+    check_targets(target, rows=len(items), n_items=len(title) - 1)
+    held = title[items]  # (B, K)
+    before = np.tril(np.ones((held.shape[1], held.shape[1]), dtype=bool), k=-1)
+    is_new = ~((held[:, :, None] == held[:, None, :]) & before).any(axis=2)
+    found = held == title[target][:, None]
+    place = np.take_along_axis(is_new.cumsum(axis=1), found.argmax(axis=1)[:, None], axis=1)[:, 0]
+    return pd.Series(place, name=RANK, dtype="Int64").mask(~found.any(axis=1))
+
+
 def ranks_from_scores(
     scores: np.ndarray, target: np.ndarray, *, seen: Seen, history: np.ndarray | None = None
 ) -> pd.Series:

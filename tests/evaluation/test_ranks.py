@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from reclib.evaluation.ranks import ranks_from_lists, ranks_from_scores, seen_items
+from reclib.evaluation.ranks import ranks_by_title, ranks_from_lists, ranks_from_scores, seen_items
 from reclib.schema import InputError
 
 SCORES = np.array(
@@ -24,6 +24,20 @@ def test_rank_is_the_place_in_the_list_and_missing_where_it_is_not() -> None:
     items = np.array([[4, 2, 7], [4, 2, 7], [4, 2, 0], [0, 0, 0]])
     ranks = ranks_from_lists(items, np.array([4, 7, 7, 1]))
     pd.testing.assert_series_equal(ranks, pd.Series([1, 3, pd.NA, pd.NA], name="rank", dtype="Int64"))
+
+
+def test_by_title_items_of_one_title_take_one_place_and_are_all_hits() -> None:
+    title = np.array([-1, 0, 1, 1, 2, 3])  # items 2 and 3 share theirs
+    items = np.array([[2, 3, 4], [2, 3, 4], [1, 3, 0], [2, 3, 4], [1, 4, 0]])
+    ranks = ranks_by_title(items, np.array([4, 3, 2, 5, 5]), title)
+    pd.testing.assert_series_equal(ranks, pd.Series([2, 1, 2, pd.NA, pd.NA], name="rank", dtype="Int64"))
+
+
+@given(items=st.permutations(range(1, 9)), target=st.integers(1, 8))
+def test_by_title_is_by_item_where_no_title_is_shared(items: list[int], target: int) -> None:
+    lists, wanted = np.array([items[:5]]), np.array([target])
+    by_title = ranks_by_title(lists, wanted, np.arange(9) - 1)
+    pd.testing.assert_series_equal(by_title, ranks_from_lists(lists, wanted))
 
 
 @pytest.mark.parametrize(

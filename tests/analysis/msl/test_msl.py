@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from reclib import registry
-from reclib.analysis.msl import decoding_comparison, statements, steps, tables
+from reclib.analysis.msl import decoding_comparison, statements, steps, tables, title_policies
 from reclib.artifacts import Artifact, get_or_compute
 from reclib.decoding.exact import exact_scores
 from tests.analysis.bench import PROFILE, workbench
@@ -182,3 +182,16 @@ def test_exact_lists_are_those_of_the_whole_catalogue() -> None:
     assert overlap["exact"] == 1
     assert overlap["catalogue"] > 0.98, "equal but for ties at the last place"
     assert overlap["beam_valid"] > 0.5
+
+
+def test_both_title_policies_agree_where_titles_differ_and_else_titles_hit_more() -> None:
+    runs = {("msl", 0): ranked("msl"), ("lml", 0): ranked("lml")}
+    found = title_policies.policy_table(runs, workbench(), PROFILE)
+    assert found["method"].unique().tolist() == ["msl", "lml"]
+    assert found["by_item"].tolist() == found["by_title"].tolist()
+    assert not found["shared"].any()
+    lists = ranked("msl")["lists"]
+    items = title_policies.lists_of(lists, len(ranked("msl")["windows"]), PROFILE.decoding.top_k)
+    first = lists[lists["rank"] == 1].set_index("window")["item_idx"]
+    assert items[first.index, 0].tolist() == first.tolist()
+    assert title_policies.title_numbers(["a", "b", "a"]).tolist() == [-1, 0, 1, 0]
