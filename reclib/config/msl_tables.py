@@ -13,6 +13,7 @@ class StabilityConfig:
 
     source, lm: data set and language model; n_users: of a made data set
     n_windows, epochs, learning_rate: of every run; evaluation_windows: test windows that are ranked
+    fewer_windows: the other numbers of training windows that the learning curve is drawn through
     seeds: of the runs
     """
 
@@ -23,10 +24,13 @@ class StabilityConfig:
     epochs: int = 1
     learning_rate: float = 1e-2
     evaluation_windows: int = 400
+    fewer_windows: tuple[int, ...] = (64, 128, 256)
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)  # [MSL] Table 3 has several
 
     def __post_init__(self) -> None:
-        positive = ("n_users", "n_windows", "epochs", "learning_rate", "evaluation_windows")
+        positive = (
+            "n_users", "n_windows", "epochs", "learning_rate", "evaluation_windows", "fewer_windows"
+        )  # fmt: skip
         settle(self, "msl_tables.stability", positive=positive)
         if len(self.seeds) < 2:
             raise InputError(f"msl_tables.stability.seeds is {self.seeds}: a spread needs two or more")
@@ -72,7 +76,9 @@ SMOKE_MSL_TABLES = MSLTablesConfig(
     logit_windows=16,
     preference_windows=32,
     taught_windows=24,
-    stability=StabilityConfig(n_users=100, n_windows=48, evaluation_windows=24, seeds=(0, 1)),
+    stability=StabilityConfig(
+        n_users=100, n_windows=48, evaluation_windows=24, fewer_windows=(24,), seeds=(0, 1)
+    ),
 )
 
 PAPER_MSL_TABLES = MSLTablesConfig(
@@ -92,6 +98,7 @@ PAPER_MSL_TABLES = MSLTablesConfig(
         epochs=10,  # [MSL] §5.1.3
         learning_rate=1e-4,  # released code
         evaluation_windows=1_000_000,  # [MSL] §5.1.1: all test windows
+        fewer_windows=(1_000, 3_000),  # ours
         seeds=(0, 1, 2, 3, 4),  # ours: [MSL] Table 3 does not say how many
     ),
 )

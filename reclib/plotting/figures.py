@@ -35,7 +35,7 @@ from reclib.plotting.figures_msl import (
     sorted_weights,
     temperature_curve,
 )
-from reclib.plotting.figures_msl_tables import accuracy_over_cost, seed_spread
+from reclib.plotting.figures_msl_tables import accuracy_over_cost, accuracy_over_windows, seed_spread
 from reclib.plotting.figures_sequence import (
     accuracy_and_cost,
     accuracy_by_popularity,
@@ -49,6 +49,7 @@ __all__ = [
     "accuracy_and_cost",
     "accuracy_by_popularity",
     "accuracy_over_cost",
+    "accuracy_over_windows",
     "bound_by_sample",
     "bounds_by_frequency",
     "comparison_grid",

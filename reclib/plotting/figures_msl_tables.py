@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from reclib.plotting.parts import (
     INTERVAL,
@@ -45,6 +45,29 @@ def seed_spread(table: pd.DataFrame, ax: Axes) -> None:
     ax.xaxis.set_major_locator(MaxNLocator(5))
     ax.set_xlabel(metric_label(table["metric"].iloc[0], table["k"].iloc[0]))
     note(ax, "a dot a seed; line: mean")
+
+
+@styled
+def accuracy_over_windows(table: pd.DataFrame, ax: Axes) -> None:
+    """Accuracy over the number of training windows, on a logarithmic axis, a line a method.
+
+    table: method, windows, metric, k, value, low, high.
+    """
+    kinds = {"method": "string", "windows": "int", **_METRIC, "low": "float", "high": "float"}
+    check_columns(table, kinds, source="accuracy_over_windows")
+    for method, style in method_styles(table["method"]).items():
+        rows = table.loc[table["method"] == method].sort_values("windows")
+        yerr = arms(rows["value"], rows["low"], rows["high"])
+        points(ax, rows["windows"], rows["value"], style, yerr=yerr, line=style.line)
+    shown = sorted(table["windows"].unique())
+    ax.set_xscale("log")
+    ax.set_xticks(shown, [f"{n:,}" for n in shown])
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_ylim(bottom=0)
+    ax.set_xlabel("training windows")
+    ax.set_ylabel(metric_label(table["metric"].iloc[0], table["k"].iloc[0]))
+    legend_above(ax)
+    note(ax, f"bars: {INTERVAL}")
 
 
 @styled

@@ -67,3 +67,13 @@ def cost() -> pd.DataFrame:
         )
     ]
     return pd.DataFrame(rows, columns=["method", "cost", "amount", "metric", "k", "value", "low", "high"])
+
+
+def learning_curve() -> pd.DataFrame:
+    rows = [
+        (method, n, "NDCG", 10, value, 0.8 * value, 1.2 * value)
+        for at, method in enumerate(("lml", "msl", "msl_ats"))
+        for n, value in ((64, 0.02 + 0.01 * at), (128, 0.04 + 0.01 * at), (512, 0.07 + 0.015 * at))
+    ]
+    columns = ["method", "windows", "metric", "k", "value", "low", "high"]
+    return pd.DataFrame(rows, columns=columns).astype({"k": "Int64"})

@@ -200,6 +200,7 @@ EXAMPLES = {
     "logit_distance": Example(figures.logit_distance, made_bound.distances()),
     "temperature_roots": Example(figures.temperature_roots, made_bound.roots(), {"ratio": 1.0}),
     "seed_spread": Example(figures.seed_spread, made_bound.seeds()),
+    "accuracy_over_windows": Example(figures.accuracy_over_windows, made_bound.learning_curve()),
     "accuracy_over_cost": Example(
         figures.accuracy_over_cost, made_bound.cost(), {"columns": 2, "width": "text", "ratio": 0.6}
     ),

@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 from reclib import registry
-from reclib.analysis.msl import cost, main_table, stability, table_statements
+from reclib.analysis.msl import cost, learning_curve, main_table, stability, table_statements
 from reclib.analysis.msl import runs as msl_runs
 from reclib.analysis.msl import steps as msl
 from reclib.analysis.msl.main_table import Row
@@ -178,3 +178,37 @@ def test_held_out_rows_are_those_of_the_held_out_windows() -> None:
     bench = workbench()
     rows = bench.held_out_rows(5)
     assert bench.dataset.test.take(rows).fingerprint == bench.held_out(5).fingerprint
+
+
+def test_the_learning_curve_has_every_number_of_windows_and_ends_in_the_runs_of_table_3() -> None:
+    settings = PROFILE.msl_tables.stability
+    grid = learning_curve.cells(PROFILE)
+    assert {key[1] for key in grid} == {*settings.fewer_windows, settings.n_windows}
+    for method in learning_curve.CURVES:
+        for seed in settings.seeds:
+            assert grid[method, settings.n_windows, seed] == stability.cells(PROFILE)[method, seed]
+    assert all(cell.profile.tune.n_windows == n for (_, n, _), cell in grid.items())
+
+
+def ndcg_at_5(run: Artifact) -> np.ndarray:
+    rank = run["windows"]["rank"].fillna(99).to_numpy(dtype=float)
+    return np.where(rank <= 5, 1 / np.log2(rank + 1), 0.0)
+
+
+def test_the_learning_curve_averages_seeds_and_pairs_test_windows() -> None:
+    runs = {
+        (method, n, seed): ranked(method if n == 2 else "lml", seed)
+        for method in ("lml", "msl")
+        for n in (1, 2)
+        for seed in (0, 1)
+    }
+    curve = learning_curve.curve_table(runs, workbench(), small(), k=5).set_index(["method", "windows"])
+    by_seed = [ndcg_at_5(ranked("msl", seed)).mean() for seed in (0, 1)]
+    assert curve.loc[("msl", 2), "value"] == pytest.approx(np.mean(by_seed))
+    assert (curve["low"] <= curve["value"]).all()
+    assert (curve["value"] <= curve["high"]).all()
+    gains = learning_curve.gain_table(runs, workbench(), small(), k=5).set_index("windows")
+    assert gains["method"].tolist() == ["msl", "msl"]
+    assert gains.loc[1, ["difference", "low", "high"]].tolist() == [0, 0, 0]
+    difference = curve.loc[("msl", 2), "value"] - curve.loc[("lml", 2), "value"]
+    assert gains.loc[2, "difference"] == pytest.approx(difference)
