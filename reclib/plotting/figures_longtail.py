@@ -67,10 +67,18 @@ def two_popularity_curves(table: pd.DataFrame, axes: Any) -> None:
         _two_curves(table.loc[table["dataset"] == dataset], ax)
         if len(panels) > 1:
             ax.set_title(style.label, loc="right")
+    panels[0].set_ylabel("share of the popularity")
     if len(panels) == 1:
         legend_above(panels[0])
     else:  # beside a title, above the axes, is no room
-        panels[0].legend(loc="upper right", frameon=False, fontsize=SMALL_PT)
+        panels[0].figure.legend(
+            *panels[0].get_legend_handles_labels(),
+            loc="outside lower center",
+            ncols=2,
+            frameon=False,
+            fontsize=SMALL_PT,
+            labelcolor=INK,
+        )
 
 
 def _two_curves(table: pd.DataFrame, ax: Axes) -> None:
@@ -87,7 +95,6 @@ def _two_curves(table: pd.DataFrame, ax: Axes) -> None:
         text = f"head:\n{head.nunique():,} items"
         ax.text(0.04, 0.06, text, transform=ax.transAxes, fontsize=SMALL_PT, color=INK)
     ax.set_xlabel("item, by rank of its own popularity")
-    ax.set_ylabel("share of the popularity")
 
 
 @styled
