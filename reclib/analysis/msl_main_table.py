@@ -38,7 +38,8 @@ class Row:
 
     ranks: of the held-out targets, one series a seed, `<NA>` below the list
     reference: the method that it is compared with, pair by pair
-    printed: its name and that of its reference in [MSL] Table 5, where this table is what records it
+    printed: its name and that of its reference in [MSL] Table 5, where this table is what records it; the
+        latter is not read where there is no reference
     """
 
     method: str
@@ -177,22 +178,24 @@ def printed_rows(
         name, reference = row.printed
         own = comparison[(comparison["method"] == row.method) & (comparison["group"] == ALL)]
         for each in own.to_dict("records"):
-            change = by_key[row.method, each["metric"], each["k"]]
-            recorded.append(
-                {
-                    "paper": "MSL",
-                    "table": "5",
-                    "dataset": PRINTED_DATASETS[dataset],
-                    "method": name,
-                    "metric": f"{each['metric']}@{each['k']}",
-                    "protocol": row.protocol,
-                    "ours": each["value"],
-                    "ours_low": each["low"],
-                    "ours_high": each["high"],
+            about = {
+                "paper": "MSL",
+                "table": "5",
+                "dataset": PRINTED_DATASETS[dataset],
+                "method": name,
+                "metric": f"{each['metric']}@{each['k']}",
+                "protocol": row.protocol,
+                "ours": each["value"],
+                "ours_low": each["low"],
+                "ours_high": each["high"],
+            }
+            if row.reference is not None:
+                change = by_key[row.method, each["metric"], each["k"]]
+                about |= {
                     "reference": reference,
                     "difference": change["difference"],
                     "difference_low": change["low"],
                     "difference_high": change["high"],
                 }
-            )
+            recorded.append(about)
     return recorded

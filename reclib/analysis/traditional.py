@@ -97,9 +97,7 @@ class TraditionalBench:
 
     def _step(self, name: str, step: Callable[..., Any], config: Any, *, seed: int) -> Artifact:
         upstream = [self.dataset.fingerprint]
-        return self.artifact(
-            name, step, config, upstream=upstream, seed=seed, schema_version=2, bench=self
-        )
+        return self.artifact(name, step, config, upstream=upstream, seed=seed, schema_version=2, bench=self)
 
     def fit(
         self,

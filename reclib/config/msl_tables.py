@@ -6,6 +6,19 @@ from dataclasses import dataclass, field
 
 from reclib.schema import InputError, settle
 
+# Rows of language models that read vectors under each loss, and of BIGRec's answers by grounding.
+HYBRID_ROWS = (
+    "llara_lml",
+    "llara_sdpo",
+    "llara_msl_ats",
+    "a_llmrec_lml",
+    "a_llmrec_sdpo",
+    "a_llmrec_msl_ats",
+    "grounded",
+    "grounded_popularity",
+    "grounded_collaborative",
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class StabilityConfig:
@@ -43,6 +56,8 @@ class MSLTablesConfig:
     cost_windows, cost_batch: training windows on which time and memory are measured, and of each step
     taught_windows: that the language model answers as the teacher of DLLM2Rec
     method_budget: settings that are tried for DROS and for DLLM2Rec
+    hybrids: those of HYBRID_ROWS that the main table has on the profile's data
+    made: of the table that has every row, all of HYBRID_ROWS among them, on a made catalogue
     stability: of the runs from several seeds
     """
 
@@ -54,11 +69,16 @@ class MSLTablesConfig:
     cost_batch: int = 4
     taught_windows: int = 48
     method_budget: int = 1
+    hybrids: tuple[str, ...] = ()
+    made: StabilityConfig = field(default_factory=lambda: StabilityConfig(seeds=(0, 1)))
     stability: StabilityConfig = field(default_factory=StabilityConfig)
 
     def __post_init__(self) -> None:
         windows = ("bound_windows", "list_windows", "logit_windows", "preference_windows", "taught_windows")
         settle(self, "msl_tables", positive=(*windows, "cost_windows", "cost_batch", "method_budget"))
+        unknown = [name for name in self.hybrids if name not in HYBRID_ROWS]
+        if unknown:
+            raise InputError(f"msl_tables.hybrids has {unknown}: choose among {', '.join(HYBRID_ROWS)}")
         if self.cost_windows < 2 * self.cost_batch:
             raise InputError(
                 f"msl_tables.cost_windows is {self.cost_windows}: at least two steps of cost_batch "
@@ -72,6 +92,8 @@ SMOKE_MSL_TABLES = MSLTablesConfig(
     logit_windows=16,
     preference_windows=32,
     taught_windows=24,
+    hybrids=("llara_lml", "llara_msl_ats"),
+    made=StabilityConfig(n_users=100, n_windows=48, evaluation_windows=24, seeds=(0, 1)),
     stability=StabilityConfig(n_users=100, n_windows=48, evaluation_windows=24, seeds=(0, 1)),
 )
 
@@ -84,6 +106,17 @@ PAPER_MSL_TABLES = MSLTablesConfig(
     cost_batch=128,  # released code
     taught_windows=10_000,  # ours
     method_budget=6,  # ours: as for the backbones
+    hybrids=HYBRID_ROWS,  # [MSL] Table 5; §5.1.3: grounding too
+    made=StabilityConfig(
+        source="synthetic",  # ours: what any machine can run to a decision
+        lm="random",  # ours
+        n_users=600,  # ours
+        n_windows=512,  # ours
+        epochs=10,  # ours: 40 steps of the profile's batches
+        learning_rate=1e-2,  # ours
+        evaluation_windows=400,  # ours
+        seeds=(0, 1, 2, 3, 4),  # ours
+    ),
     stability=StabilityConfig(
         source="msl_toy",  # [MSL] Table 3; msl_book by override
         lm="smollm2-135m-instruct",  # ours: [MSL] §5.1.3 has LLaMA3-8B
