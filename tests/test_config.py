@@ -84,6 +84,7 @@ def leaves(settings: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 def another(name: str, value: Any) -> Any:
     """A value that the setting may have and does not have now."""
     choices = {
+        "msl_tables.methods": ("lml",),
         "msl_tables.hybrids": ("llara_lml",),
         "eisam.others": ("msl_toy",),
         "eisam.data.split": "leave_one_out",

@@ -20,8 +20,8 @@ from reclib.analysis.msl_runs import PREFERENCE, REFERENCE, Cell, GetOrCompute, 
 from reclib.analysis.msl_stability import stability_profile
 from reclib.analysis.workbench import Workbench
 from reclib.artifacts import Artifact
-from reclib.config import Profile
-from reclib.config.msl_tables import HYBRID_ROWS
+from reclib.config import Profile, override
+from reclib.config.msl_tables import HYBRID_ROWS, TABLE_METHODS
 from reclib.decoding.grounding import PROTOCOL
 from reclib.evaluation.baselines import POPULARITY
 from reclib.evaluation.metrics import ALL
@@ -114,7 +114,8 @@ def _grounded(
 def made_profile(profile: Profile) -> Profile:
     """The profile with the made catalogue, the model and the sizes of the table that has every row."""
     settings = profile.msl_tables.made
-    return replace(stability_profile(profile, settings), seeds=settings.seeds)
+    made = override(stability_profile(profile, settings), **{"msl_tables.methods": TABLE_METHODS})
+    return replace(made, seeds=settings.seeds)
 
 
 def made_rows(profile: Profile, bench: Workbench, artifact: GetOrCompute) -> list[Row]:

@@ -16,7 +16,7 @@ from reclib import artifacts
 from reclib.analysis import teaching, traditional_tables
 from reclib.analysis.long_tail import PRINTED_DATASETS
 from reclib.analysis.method_baselines import MethodBench
-from reclib.analysis.msl_runs import METHODS, PREFERENCE, REFERENCE, Cell, GetOrCompute, ranked, tuned
+from reclib.analysis.msl_runs import PREFERENCE, REFERENCE, Cell, GetOrCompute, ranked, tuned
 from reclib.analysis.traditional import TraditionalBench
 from reclib.analysis.workbench import Workbench
 from reclib.artifacts import Artifact
@@ -58,10 +58,10 @@ def rows(profile: Profile, bench: Workbench, artifact: GetOrCompute = artifacts.
 
 
 def language_rows(profile: Profile, bench: Workbench, artifact: GetOrCompute) -> list[Row]:
-    """BIGRec under each loss; LML and MSL with ATS are recorded by the comparison of the two."""
+    """BIGRec under each loss that a profile compares; notebook 14 records LML and MSL with ATS."""
     printed = {PREFERENCE: ("BIGRec+S-DPO", "BIGRec+LML")}
     found = []
-    for method in METHODS:
+    for method in profile.msl_tables.methods:
         cells = [Cell(profile=profile, method=method, seed=seed) for seed in profile.seeds]
         ranks = tuple(ranked(cell, artifact, bench=bench)["windows"][RANK] for cell in cells)
         reference = None if method == REFERENCE else REFERENCE

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from reclib.schema import InputError, settle
 
+TABLE_METHODS = ("lml", "sdpo", "msl", "msl_ats")  # of BIGRec; the others are compared with the first
 # Rows of language models that read vectors under each loss, and of BIGRec's answers by grounding.
 HYBRID_ROWS = (
     "llara_lml",
@@ -56,6 +57,7 @@ class MSLTablesConfig:
     cost_windows, cost_batch: training windows on which time and memory are measured, and of each step
     taught_windows: that the language model answers as the teacher of DLLM2Rec
     method_budget: settings that are tried for DROS and for DLLM2Rec
+    methods: those of TABLE_METHODS that are compared on the profile's data
     hybrids: those of HYBRID_ROWS that the main table has on the profile's data
     made: of the table that has every row, all of HYBRID_ROWS among them, on a made catalogue
     stability: of the runs from several seeds
@@ -69,6 +71,7 @@ class MSLTablesConfig:
     cost_batch: int = 4
     taught_windows: int = 48
     method_budget: int = 1
+    methods: tuple[str, ...] = ("lml", "msl", "msl_ats")
     hybrids: tuple[str, ...] = ()
     made: StabilityConfig = field(default_factory=lambda: StabilityConfig(seeds=(0, 1)))
     stability: StabilityConfig = field(default_factory=StabilityConfig)
@@ -76,9 +79,12 @@ class MSLTablesConfig:
     def __post_init__(self) -> None:
         windows = ("bound_windows", "list_windows", "logit_windows", "preference_windows", "taught_windows")
         settle(self, "msl_tables", positive=(*windows, "cost_windows", "cost_batch", "method_budget"))
-        unknown = [name for name in self.hybrids if name not in HYBRID_ROWS]
-        if unknown:
-            raise InputError(f"msl_tables.hybrids has {unknown}: choose among {', '.join(HYBRID_ROWS)}")
+        for group, known in (("methods", TABLE_METHODS), ("hybrids", HYBRID_ROWS)):
+            unknown = [name for name in getattr(self, group) if name not in known]
+            if unknown:
+                raise InputError(f"msl_tables.{group} has {unknown}: choose among {', '.join(known)}")
+        if TABLE_METHODS[0] not in self.methods:
+            raise InputError(f"msl_tables.methods lacks {TABLE_METHODS[0]!r}, which the others refer to")
         if self.cost_windows < 2 * self.cost_batch:
             raise InputError(
                 f"msl_tables.cost_windows is {self.cost_windows}: at least two steps of cost_batch "
@@ -92,6 +98,7 @@ SMOKE_MSL_TABLES = MSLTablesConfig(
     logit_windows=16,
     preference_windows=32,
     taught_windows=24,
+    methods=TABLE_METHODS,
     hybrids=("llara_lml", "llara_msl_ats"),
     made=StabilityConfig(n_users=100, n_windows=48, evaluation_windows=24, seeds=(0, 1)),
     stability=StabilityConfig(n_users=100, n_windows=48, evaluation_windows=24, seeds=(0, 1)),
@@ -106,6 +113,7 @@ PAPER_MSL_TABLES = MSLTablesConfig(
     cost_batch=128,  # released code
     taught_windows=10_000,  # ours
     method_budget=6,  # ours: as for the backbones
+    methods=TABLE_METHODS,  # [MSL] Tables 5 and 6
     hybrids=HYBRID_ROWS,  # [MSL] Table 5; §5.1.3: grounding too
     made=StabilityConfig(
         source="synthetic",  # ours: what any machine can run to a decision

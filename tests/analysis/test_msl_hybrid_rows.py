@@ -12,7 +12,7 @@ from reclib import config, registry
 from reclib.analysis import msl_hybrid_rows, msl_main_table, msl_table_statements
 from reclib.analysis.msl_main_table import Row
 from reclib.artifacts import get_or_compute
-from reclib.config.msl_tables import HYBRID_ROWS
+from reclib.config.msl_tables import HYBRID_ROWS, TABLE_METHODS
 from reclib.schema import InputError
 from tests.analysis.bench import PROFILE, workbench
 
@@ -40,6 +40,16 @@ def test_a_profile_names_its_rows_and_none_is_none() -> None:
     assert config.PAPER.msl_tables.hybrids == HYBRID_ROWS
     with pytest.raises(InputError, match=r"msl_tables.hybrids has \['llara'\]: choose among llara_lml"):
         config.override(SMALL, **{"msl_tables.hybrids": ("llara",)})
+    with pytest.raises(InputError, match="lacks 'lml', which the others refer to"):
+        config.override(SMALL, **{"msl_tables.methods": ("msl",)})
+
+
+def test_a_made_catalogue_has_every_method_whatever_the_profile_compares() -> None:
+    made = msl_hybrid_rows.made_profile(config.DEFAULT)
+    assert "sdpo" not in config.DEFAULT.msl_tables.methods
+    assert set(made.msl_tables.methods) == set(TABLE_METHODS)
+    assert made.seeds == config.DEFAULT.msl_tables.made.seeds
+    assert made.data.source == "synthetic"
 
 
 def test_rows_rank_the_windows_of_the_table_each_in_its_own_way() -> None:
