@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from reclib import artifacts
-from reclib.analysis import teaching, traditional_tables
+from reclib.analysis import reasoning, teaching, traditional_tables
 from reclib.analysis.long_tail import PRINTED_DATASETS
 from reclib.analysis.method_baselines import MethodBench
 from reclib.analysis.msl_runs import PREFERENCE, REFERENCE, Cell, GetOrCompute, ranked, tuned
@@ -28,7 +28,8 @@ from reclib.evaluation.statistics import paired_bootstrap
 from reclib.schema import RANK
 from reclib.seeding import numpy_generator
 
-STUDENT = "sasrec"  # of DROS and DLLM2Rec ([MSL] §5.1.2)
+STUDENT = "sasrec"  # of the methods on it ([MSL] §5.1.2)
+ON_STUDENT = {"dros": "SASRec+DROS", "llm_cf": "LLM-CF", "dllm2rec": "DLLM2Rec"}  # names in [MSL] Table 5
 _KEYS = ["metric", "k"]
 
 
@@ -70,16 +71,20 @@ def language_rows(profile: Profile, bench: Workbench, artifact: GetOrCompute) ->
 
 
 def sequence_rows(profile: Profile, bench: Workbench, artifact: GetOrCompute) -> list[Row]:
-    """SASRec and BERT4Rec, tuned; DROS on SASRec, and DLLM2Rec taught by the adapter of LML."""
+    """SASRec and BERT4Rec, tuned; on SASRec DROS, DLLM2Rec taught by the adapter of LML, and LLM-CF."""
     configs = traditional_tables.configs(profile, profile.data.source)
     backbones = TraditionalBench(bench.dataset, artifact)
     seeds = profile.seeds
     runs = {name: [backbones.tested(config, seed=s) for s in seeds] for name, config in configs.items()}
-    taught = MethodBench(backbones, teacher=teaching.load_teacher(taught_by(profile, bench, artifact)))
+    taught = MethodBench(
+        backbones,
+        teacher=teaching.load_teacher(taught_by(profile, bench, artifact)),
+        examples=reasoning.load_reasoned(reasoned(profile, bench, artifact)),
+    )
     budget = profile.msl_tables.method_budget
-    for name in ("dros", "dllm2rec"):
+    printed = {name: (as_printed, "SASRec") for name, as_printed in ON_STUDENT.items()}
+    for name in ON_STUDENT:
         runs[name] = [taught.tested(configs[STUDENT], name, budget=budget, seed=seed) for seed in seeds]
-    printed = {"dros": ("SASRec+DROS", "SASRec"), "dllm2rec": ("DLLM2Rec", "SASRec")}
     kept = bench.held_out_rows(profile.evaluation.n_windows)
     return [
         Row(
@@ -104,6 +109,18 @@ def taught_by(profile: Profile, bench: Workbench, artifact: GetOrCompute) -> Art
         upstream=[adapter],
         seed=profile.seeds[0],
         adapter=adapter,
+        bench=bench,
+    )
+
+
+def reasoned(profile: Profile, bench: Workbench, artifact: GetOrCompute) -> Artifact:
+    """What the language model reasoned about some training windows, for LLM-CF."""
+    return artifact(
+        "reason",
+        reasoning.reason_step,
+        reasoning.reasoned_config(profile),
+        upstream=[bench.dataset.fingerprint],
+        seed=profile.seeds[0],
         bench=bench,
     )
 
