@@ -60,7 +60,7 @@ METHOD_STYLE: dict[str, SeriesStyle] = {
     "sdpo_same_reference": SeriesStyle("S-DPO, one reference", SKY, "D", ":"),
     "dros": SeriesStyle("SASRec + DROS", BROWN, "<", "-."),
     "dllm2rec": SeriesStyle("DLLM2Rec", PINK, ">", "--"),
-    "llm_cf": SeriesStyle("LLM-CF", YELLOW, "X", "-."),
+    "llm_cf": SeriesStyle("LLM-CF", ORANGE, "X", "-."),
     "bigrec": SeriesStyle("BIGRec", INK, "o", "--"),
     "llara": SeriesStyle("LLaRA", ORANGE, "D", "--"),
     "a_llmrec": SeriesStyle("A-LLMRec", SKY, "^", "-."),
