@@ -14,6 +14,7 @@ from reclib.analysis.msl_main_table import Row
 from reclib.artifacts import get_or_compute
 from reclib.config.msl_tables import HYBRID_ROWS, TABLE_METHODS
 from reclib.schema import InputError
+from reclib.training.methods import METHODS
 from tests.analysis.bench import PROFILE, workbench
 
 # As in test_hybrids.py, whose cached runs these are.
@@ -130,3 +131,9 @@ def test_the_figure_has_a_panel_for_each_recommender_with_popularity() -> None:
     ]
     assert (shown["k"] == 10).all()
     assert (shown["group"] == "all").all()
+
+
+def test_rows_on_the_student_have_names_of_table_5() -> None:
+    printed = registry.paper_numbers().query("paper == 'MSL' and table == '5'")
+    assert set(msl_main_table.ON_STUDENT.values()) <= set(printed["method"])
+    assert set(msl_main_table.ON_STUDENT) <= set(METHODS)
