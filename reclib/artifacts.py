@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import functools
 import json
-import os
 import platform
 import re
 import shutil
 import subprocess
-import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,6 +20,7 @@ from filelock import FileLock, Timeout
 
 from reclib import paths
 from reclib.config import canonical_json, config_hash
+from reclib.files import PARTIAL, explained, locked, publish
 from reclib.schema import InputError
 
 if TYPE_CHECKING:
@@ -32,7 +30,6 @@ if TYPE_CHECKING:
 _PACKAGES = ("torch", "transformers", "tokenizers", "peft", "numpy", "pandas")
 _RESULTS = "results.json"  # name → kind
 _ENDINGS = {"table": ".parquet", "json": ".json", "arrays": ".npz"}
-_PARTIAL = ".partial"  # a result that is being computed, or that a kill left
 _DISCARDED = ".discarded"  # a result on its way out
 _NAME = re.compile(r"(?P<result>(?P<step>.+)-[0-9a-f]{16})(?P<ending>(\.partial|\.discarded)*)")
 
@@ -170,73 +167,6 @@ def provenance() -> dict[str, Any]:
     }
 
 
-def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
-    """Call `write` with a path beside `path`, flush what it wrote to the disk and rename it.
-
-    Nothing half-written stays, and an earlier file stays as it was when this fails. Raises InputError for a
-    full disk.
-    """
-    partial = path.with_name(f".{path.name}.{os.getpid()}{_PARTIAL}{path.suffix}")
-    try:
-        with explained(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write(partial)
-            _flush(partial)
-            partial.replace(path)
-            _flush(path.parent)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-
-
-def kept(path: Path, compute: Callable[[], Any]) -> Any:
-    """The JSON value of a part of a step at `path`: what a killed process left there, else computed now."""
-    if not path.is_file():
-        value = json.dumps(compute())
-        atomic_write(path, lambda partial: partial.write_text(value, "utf-8"))
-    return json.loads(path.read_text("utf-8"))
-
-
-@contextlib.contextmanager
-def explained(path: Path) -> Iterator[None]:
-    """Turn the error of a full disk, whichever library meets it, into an InputError with the remedy."""
-    try:
-        yield
-    except Exception as error:
-        is_full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
-        if not is_full and os.strerror(errno.ENOSPC) not in str(error):
-            raise
-        raise InputError(
-            f"the disk is full: {path} was not written, and nothing half-written is used; free some space "
-            f"there or set RECLIB_CACHE to another disk, then run again: finished steps are kept"
-        ) from error
-
-
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keep other processes from making the same folder; says so where one is already at it."""
-    with explained(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder.with_name(f"{folder.name}.lock"))
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            print(f"{folder.name}: another process is making it; waiting", file=sys.stderr, flush=True)
-            lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def publish(partial: Path, folder: Path) -> None:
-    """Give a complete folder its name, once every file of it is on the disk."""
-    for path in (*partial.rglob("*"), partial):
-        _flush(path)
-    partial.rename(folder)
-    _flush(folder.parent)
-
-
 def _compute(folder: Path, function: Callable[..., Mapping[str, Any]], origin: Mapping[str, Any]) -> None:
     partial = _partial(folder)
     partial.mkdir(exist_ok=True)
@@ -251,7 +181,7 @@ def _compute(folder: Path, function: Callable[..., Mapping[str, Any]], origin: M
 
 
 def _partial(folder: Path) -> Path:
-    return folder.with_name(f"{folder.name}{_PARTIAL}")
+    return folder.with_name(f"{folder.name}{PARTIAL}")
 
 
 def _folders() -> Iterator[tuple[Path, re.Match[str]]]:
@@ -334,15 +264,6 @@ def _table(table: pd.DataFrame) -> pd.DataFrame:
     """The table as it was handed in, without the notes that Parquet keeps on it."""
     table.attrs = {}
     return table
-
-
-def _flush(path: Path) -> None:
-    """Wait until a file or folder is on the disk, so that a rename never reveals less than the whole."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _commit() -> str:

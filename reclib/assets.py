@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, TYPE_CHECKING, Literal
 
-from reclib import artifacts, paths
+from reclib import files, paths
 from reclib.schema import InputError
 
 if TYPE_CHECKING:
@@ -177,13 +177,13 @@ def fetch(name: str, *, progress: bool = True) -> Path:
     folder = _folder(asset)
     if folder.is_dir():
         return folder
-    with artifacts.locked(folder), artifacts.explained(folder):
+    with files.locked(folder), files.explained(folder):
         temporary = folder.with_name(f".{folder.name}.partial")
         shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed
         try:
             if not folder.is_dir():
                 _obtain(asset, temporary, progress=progress)
-                artifacts.publish(temporary / "members", folder)
+                files.publish(temporary / "members", folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     return folder

@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reclib import artifacts, config, notebook_files, paths
+from reclib import artifacts, config, files, notebook_files, paths
 from reclib.artifacts import Artifact
 from reclib.config import Profile
 from reclib.environment import n_cores
@@ -182,7 +182,7 @@ class Run:
         path = notebook_files.runs_dir(self.label) / f"{self.name}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps(record, indent=1)
-        artifacts.atomic_write(path, lambda partial: partial.write_text(text, "utf-8"))
+        files.atomic_write(path, lambda partial: partial.write_text(text, "utf-8"))
         n_cached = sum(row["cached"] for row in self._steps)
         print(
             f"{self.name}: finished in {seconds:.0f} s; steps: {len(self._steps)} ({n_cached} from cache), "

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reclib import artifacts, paths, schema
+from reclib import files, paths, schema
 from reclib.schema import InputError
 
 KEY = ["paper", "table", "dataset", "setting", "method", "subset", "metric"]
@@ -285,5 +285,5 @@ def _refuse_repeats(table: pd.DataFrame, key: list[str], *, source: str) -> None
 
 
 def _write(table: pd.DataFrame, path: Path) -> Path:
-    artifacts.atomic_write(path, lambda partial: table.to_csv(partial, index=False, lineterminator="\n"))
+    files.atomic_write(path, lambda partial: table.to_csv(partial, index=False, lineterminator="\n"))
     return path

@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 
 from reclib import artifacts
-from reclib.artifacts import Artifact, atomic_write, cached, clear, get_or_compute
+from reclib.artifacts import Artifact, cached, clear, get_or_compute
 from reclib.schema import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -358,48 +358,6 @@ def test_other_errors_of_a_step_are_its_own(error: Exception) -> None:
     assert error.__cause__ is None
 
 
-# Files in one step
-
-
-def test_a_file_is_replaced_in_one_step(tmp_path: Path) -> None:
-    path = tmp_path / "below" / "table.csv"
-    atomic_write(path, lambda partial: partial.write_text("1", "utf-8"))
-
-    def write(partial: Path) -> None:
-        assert (partial.parent, partial.suffix) == (path.parent, ".csv")
-        partial.write_text("2", "utf-8")
-        assert path.read_text("utf-8") == "1"
-
-    atomic_write(path, write)
-    assert path.read_text("utf-8") == "2"
-    assert list(path.parent.iterdir()) == [path]
-
-
-@pytest.mark.parametrize(
-    ("error", "expected"),
-    [
-        (OSError(errno.ENOSPC, "full"), InputError),
-        (OSError(errno.EIO, "broken"), OSError),
-        (ValueError("x"), ValueError),
-        (KeyboardInterrupt(), KeyboardInterrupt),
-    ],
-)
-def test_a_file_that_cannot_be_written_stays_as_it_was(
-    tmp_path: Path, error: BaseException, expected: type[BaseException]
-) -> None:
-    path = tmp_path / "table.csv"
-    path.write_text("1", "utf-8")
-
-    def write(partial: Path) -> None:
-        partial.write_text("half", "utf-8")
-        raise error
-
-    with pytest.raises(expected):
-        atomic_write(path, write)
-    assert path.read_text("utf-8") == "1"
-    assert list(tmp_path.iterdir()) == [path]
-
-
 # What is there, and removing it
 
 
@@ -457,15 +415,3 @@ def test_an_empty_cache_lists_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("RECLIB_CACHE", str(tmp_path / "not made yet"))
     assert cached().empty
     assert clear() == []
-
-
-def test_a_part_that_a_killed_process_finished_is_not_computed_again(tmp_path: Path) -> None:
-    def fails() -> dict:
-        raise AssertionError("computed again")
-
-    path = tmp_path / "part_0.json"
-    assert artifacts.kept(path, lambda: {"ndcg": 0.25, "place": [1, 2]}) == {"ndcg": 0.25, "place": [1, 2]}
-    assert artifacts.kept(path, fails) == {"ndcg": 0.25, "place": [1, 2]}
-    with pytest.raises(AssertionError, match="computed again"):
-        artifacts.kept(tmp_path / "part_1.json", fails)
-    assert [each.name for each in tmp_path.iterdir()] == ["part_0.json"]

@@ -29,6 +29,7 @@ from reclib.config import (
     MSLTablesConfig,
     ObjectiveConfig,
     Profile,
+    ReasoningConfig,
     SequenceConfig,
     SequenceTrainConfig,
     SharpnessChecksConfig,
@@ -63,6 +64,7 @@ GROUPS = [
     AlignConfig,
     GroundingConfig,
     HybridConfig,
+    ReasoningConfig,
     StabilityConfig,
     MSLTablesConfig,
     SharpnessChecksConfig,
@@ -84,6 +86,8 @@ def leaves(settings: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 def another(name: str, value: Any) -> Any:
     """A value that the setting may have and does not have now."""
     choices = {
+        "msl_tables.methods": ("lml",),
+        "msl_tables.hybrids": ("llara_lml",),
         "eisam.others": ("msl_toy",),
         "eisam.data.split": "leave_one_out",
         "eisam.data.empty_title": "keep",

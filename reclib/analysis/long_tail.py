@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,8 +15,6 @@ from reclib.data.dataset import Dataset
 from reclib.data.load import load
 from reclib.data.popularity import is_head, train_counts
 from reclib.paths import data_dir
-
-_T = TypeVar("_T")
 
 # The data sets of [MSL] that we have, under the names its tables print.
 PRINTED_DATASETS = {"msl_toy": "Toy", "msl_book": "Book", "msl_office": "Office"}
@@ -123,13 +121,9 @@ def two_tails(items: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["kind", "head_share", "gini"])
 
 
-def by_dataset(found: Mapping[str, _T], table: Callable[[_T], pd.DataFrame]) -> pd.DataFrame:
-    """A table of each data set below one another, the name of the data set in the first column."""
-    return (
-        pd.concat({name: table(each) for name, each in found.items()}, names=["dataset"])
-        .reset_index(level=0)
-        .reset_index(drop=True)
-    )
+def by_dataset(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Tables of several data sets below one another, the name of the data set in the first column."""
+    return pd.concat(tables, names=["dataset"]).reset_index(level=0).reset_index(drop=True)
 
 
 @dataclass(frozen=True, kw_only=True)

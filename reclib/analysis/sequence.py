@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reclib import artifacts
+from reclib import artifacts, files
 from reclib.analysis.sequence_cells import Cell
 from reclib.analysis.spaces import embedding_views
 from reclib.analysis.workbench import DATA_SEED, usual_device
@@ -231,7 +231,7 @@ def tune_step(config: TunedConfig, *, seed: int, workdir: Path, bench: SequenceB
     rows = []
     for place, options in enumerate(method.grid[: config.budget]):
         folder = workdir / f"setting_{place}"
-        found = artifacts.kept(
+        found = files.kept(
             workdir / f"tried_{place}.json", partial(_tried, setup, config.method, options, seed, folder)
         )
         rows.append((canonical_json(options), found["ndcg"], False, found["seconds"]))

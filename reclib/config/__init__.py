@@ -9,6 +9,7 @@ from reclib.config.lm import DecodingConfig, EvaluationConfig, LMConfig, Objecti
 from reclib.config.msl_tables import MSLTablesConfig, StabilityConfig
 from reclib.config.preference import PreferenceConfig
 from reclib.config.profiles import DEFAULT, PAPER, PROFILES, SMOKE, Profile, data_configs, profile
+from reclib.config.reasoning import ReasoningConfig
 from reclib.config.sequence import BackboneConfig, SequenceConfig, SequenceTrainConfig, TextConfig
 from reclib.config.sharpness import SHARPNESS_FAMILY, SharpnessConfig
 from reclib.config.sharpness_checks import SharpnessChecksConfig
@@ -35,6 +36,7 @@ __all__ = [
     "ObjectiveConfig",
     "PreferenceConfig",
     "Profile",
+    "ReasoningConfig",
     "SequenceConfig",
     "SequenceTrainConfig",
     "SharpnessChecksConfig",

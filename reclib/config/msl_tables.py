@@ -4,7 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from reclib.config.reasoning import PAPER_REASONING, SMOKE_REASONING, ReasoningConfig
 from reclib.schema import InputError, settle
+
+TABLE_METHODS = ("lml", "sdpo", "msl", "msl_ats")  # of BIGRec; the others are compared with the first
+# Rows of language models that read vectors under each loss, and of BIGRec's answers by grounding.
+HYBRID_ROWS = (
+    "llara_lml",
+    "llara_sdpo",
+    "llara_msl_ats",
+    "a_llmrec_lml",
+    "a_llmrec_sdpo",
+    "a_llmrec_msl_ats",
+    "grounded",
+    "grounded_popularity",
+    "grounded_collaborative",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +61,12 @@ class MSLTablesConfig:
     preference_windows: training windows of S-DPO, after its reference was tuned on the profile's
     cost_windows, cost_batch: training windows on which time and memory are measured, and of each step
     taught_windows: that the language model answers as the teacher of DLLM2Rec
-    method_budget: settings that are tried for DROS and for DLLM2Rec
+    reasoning: of the windows that the language model reasons about for LLM-CF
+    method_budget: settings that are tried for each of DROS, DLLM2Rec and LLM-CF; 0 takes the first of them
+        with the epochs that were chosen for the backbone alone
+    methods: those of TABLE_METHODS that are compared on the profile's data
+    hybrids: those of HYBRID_ROWS that the main table has on the profile's data
+    made: of the table that has every row, all of HYBRID_ROWS among them, on a made catalogue
     stability: of the runs from several seeds
     """
 
@@ -57,12 +77,23 @@ class MSLTablesConfig:
     cost_windows: int = 16
     cost_batch: int = 4
     taught_windows: int = 48
-    method_budget: int = 1
+    reasoning: ReasoningConfig = field(default_factory=ReasoningConfig)
+    method_budget: int = 0
+    methods: tuple[str, ...] = ("lml", "msl", "msl_ats")
+    hybrids: tuple[str, ...] = ()
+    made: StabilityConfig = field(default_factory=lambda: StabilityConfig(seeds=(0, 1)))
     stability: StabilityConfig = field(default_factory=StabilityConfig)
 
     def __post_init__(self) -> None:
         windows = ("bound_windows", "list_windows", "logit_windows", "preference_windows", "taught_windows")
-        settle(self, "msl_tables", positive=(*windows, "cost_windows", "cost_batch", "method_budget"))
+        positive = (*windows, "cost_windows", "cost_batch")
+        settle(self, "msl_tables", positive=positive, not_negative=("method_budget",))
+        for group, known in (("methods", TABLE_METHODS), ("hybrids", HYBRID_ROWS)):
+            unknown = [name for name in getattr(self, group) if name not in known]
+            if unknown:
+                raise InputError(f"msl_tables.{group} has {unknown}: choose among {', '.join(known)}")
+        if TABLE_METHODS[0] not in self.methods:
+            raise InputError(f"msl_tables.methods lacks {TABLE_METHODS[0]!r}, which the others refer to")
         if self.cost_windows < 2 * self.cost_batch:
             raise InputError(
                 f"msl_tables.cost_windows is {self.cost_windows}: at least two steps of cost_batch "
@@ -76,6 +107,11 @@ SMOKE_MSL_TABLES = MSLTablesConfig(
     logit_windows=16,
     preference_windows=32,
     taught_windows=24,
+    reasoning=SMOKE_REASONING,
+    method_budget=1,
+    methods=TABLE_METHODS,
+    hybrids=("llara_lml", "llara_msl_ats"),
+    made=StabilityConfig(n_users=100, n_windows=48, evaluation_windows=24, seeds=(0, 1)),
     stability=StabilityConfig(
         n_users=100, n_windows=48, evaluation_windows=24, fewer_windows=(24,), seeds=(0, 1)
     ),
@@ -89,7 +125,21 @@ PAPER_MSL_TABLES = MSLTablesConfig(
     cost_windows=1_280,  # ours
     cost_batch=128,  # released code
     taught_windows=10_000,  # ours
+    reasoning=PAPER_REASONING,
     method_budget=6,  # ours: as for the backbones
+    methods=TABLE_METHODS,  # [MSL] Tables 5 and 6
+    hybrids=HYBRID_ROWS,  # [MSL] Table 5; §5.1.3: grounding too
+    made=StabilityConfig(
+        source="synthetic",  # ours: what any machine can run to a decision
+        lm="random",  # ours
+        n_users=600,  # ours
+        n_windows=512,  # ours
+        epochs=10,  # ours: 40 steps of the profile's batches
+        learning_rate=1e-2,  # ours
+        evaluation_windows=400,  # ours
+        fewer_windows=(64, 128, 256),  # ours: not read, the learning curve is of `stability`
+        seeds=(0, 1, 2, 3, 4),  # ours
+    ),
     stability=StabilityConfig(
         source="msl_toy",  # [MSL] Table 3; msl_book by override
         lm="smollm2-135m-instruct",  # ours: [MSL] §5.1.3 has LLaMA3-8B

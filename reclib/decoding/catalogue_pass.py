@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from reclib.artifacts import atomic_write
 from reclib.config import config_hash
 from reclib.decoding.lists import refuse_nan
 from reclib.decoding.node_scores import Edges, full_edges, valid_edges
@@ -26,6 +25,7 @@ from reclib.decoding.recommend import input_digest
 from reclib.decoding.search_trie import SearchTrie
 from reclib.decoding.tree_cache import TreeCache, evaluating
 from reclib.decoding.tree_pass import PreOrder
+from reclib.files import atomic_write
 from reclib.models.causal_lm import CausalLM
 from reclib.schema import InputError
 from reclib.text.tokenization import PromptTokens

@@ -30,7 +30,13 @@ TEXTS_AT_ONCE = 32
 
 
 def generate_freely(lm: CausalLM, prompts: PromptTokens, *, num_beams: int, max_new_tokens: int) -> list[str]:
-    """The first line of the best beam of each prompt, quotation marks around it left out.
+    """The first line of what `generate_texts` gives, quotation marks around it left out."""
+    answers = generate_texts(lm, prompts, num_beams=num_beams, max_new_tokens=max_new_tokens)
+    return [_first_line(answer) for answer in answers]
+
+
+def generate_texts(lm: CausalLM, prompts: PromptTokens, *, num_beams: int, max_new_tokens: int) -> list[str]:
+    """The best beam of each prompt, without a trie; one beam is the likeliest token each time.
 
     The prompts run as one batch, padded on the left.
     """
@@ -53,8 +59,7 @@ def generate_freely(lm: CausalLM, prompts: PromptTokens, *, num_beams: int, max_
             attention_mask=torch.from_numpy(is_real).to(lm.device),
             generation_config=config,
         )
-    answers = lm.tokenizer.batch_decode(found[:, width:], skip_special_tokens=True)
-    return [_first_line(answer) for answer in answers]
+    return list(lm.tokenizer.batch_decode(found[:, width:], skip_special_tokens=True))
 
 
 def _first_line(answer: str) -> str:

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from reclib.artifacts import atomic_write
 from reclib.config import DecodingConfig, config_hash
 from reclib.decoding.beam import constrained_beam_search
 from reclib.decoding.exact import exact_top_k
 from reclib.decoding.lists import Lists
 from reclib.decoding.search_trie import SearchTrie
+from reclib.files import atomic_write
 from reclib.models.causal_lm import CausalLM
 from reclib.schema import InputError
 from reclib.text.tokenization import PromptTokens

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
-from reclib.artifacts import atomic_write
+from reclib.files import atomic_write
 from reclib.schema import PAD_IDX, InputError
 
 Encode = Callable[[list[str]], np.ndarray]  # n texts → (n, E)

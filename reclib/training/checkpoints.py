@@ -10,7 +10,7 @@ from typing import Any
 
 from safetensors.torch import save_file
 
-from reclib.artifacts import atomic_write
+from reclib.files import atomic_write
 from reclib.models.causal_lm import CausalLM, adapter_state
 
 ADAPTER_FILE = "adapter.safetensors"

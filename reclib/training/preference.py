@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from transformers import TrainerCallback
 
-from reclib.artifacts import atomic_write
 from reclib.config import PreferenceConfig, TuneConfig
 from reclib.data.dataset import Dataset
+from reclib.files import atomic_write
 from reclib.models.causal_lm import CausalLM, load_adapter
 from reclib.schema import InputError
 from reclib.text.tokenization import ItemTokens, PromptTokens

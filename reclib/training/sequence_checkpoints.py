@@ -11,7 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from reclib.artifacts import atomic_write
+from reclib.files import atomic_write
 from reclib.schema import InputError
 
 Weights = dict[str, Tensor]

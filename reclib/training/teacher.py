@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from reclib.artifacts import atomic_write
 from reclib.data.dataset import Windows
+from reclib.files import atomic_write
 from reclib.schema import PAD_IDX, InputError
 
 _ARRAYS = ("items", "distance", "embedding")

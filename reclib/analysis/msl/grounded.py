@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from reclib import artifacts
+from reclib import artifacts, files
 from reclib.analysis.workbench import Workbench
 from reclib.artifacts import Artifact
 from reclib.config import DataConfig, GroundingConfig, LMConfig, Profile
@@ -111,7 +111,7 @@ def _answers(
 
     for first in range(0, len(order), size * BATCHES_PER_FILE):
         rows = order[first : first + size * BATCHES_PER_FILE]
-        answers[rows] = artifacts.kept(workdir / f"answers-{first}.json", partial(answered, rows))
+        answers[rows] = files.kept(workdir / f"answers-{first}.json", partial(answered, rows))
     return answers.tolist()
 
 

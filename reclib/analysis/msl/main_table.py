@@ -14,9 +14,9 @@ import pandas as pd
 
 from reclib import artifacts
 from reclib.analysis.long_tail import PRINTED_DATASETS
-from reclib.analysis.msl import teaching, traditional_tables
+from reclib.analysis.msl import reasoning, teaching, traditional_tables
 from reclib.analysis.msl.method_baselines import MethodBench
-from reclib.analysis.msl.runs import METHODS, PREFERENCE, REFERENCE, Cell, GetOrCompute, ranked, tuned
+from reclib.analysis.msl.runs import PREFERENCE, REFERENCE, Cell, GetOrCompute, ranked, tuned
 from reclib.analysis.msl.traditional import TraditionalBench
 from reclib.analysis.workbench import Workbench
 from reclib.artifacts import Artifact
@@ -28,7 +28,8 @@ from reclib.evaluation.statistics import paired_bootstrap
 from reclib.schema import RANK
 from reclib.seeding import numpy_generator
 
-STUDENT = "sasrec"  # of DROS and DLLM2Rec ([MSL] §5.1.2)
+STUDENT = "sasrec"  # of the methods on it ([MSL] §5.1.2)
+ON_STUDENT = {"dros": "SASRec+DROS", "llm_cf": "LLM-CF", "dllm2rec": "DLLM2Rec"}  # names in [MSL] Table 5
 _KEYS = ["metric", "k"]
 
 
@@ -38,7 +39,8 @@ class Row:
 
     ranks: of the held-out targets, one series a seed, `<NA>` below the list
     reference: the method that it is compared with, pair by pair
-    printed: its name and that of its reference in [MSL] Table 5, where this table is what records it
+    printed: its name and that of its reference in [MSL] Table 5, where this table is what records it; the
+        latter is not read where there is no reference
     """
 
     method: str
@@ -57,10 +59,10 @@ def rows(profile: Profile, bench: Workbench, artifact: GetOrCompute = artifacts.
 
 
 def language_rows(profile: Profile, bench: Workbench, artifact: GetOrCompute) -> list[Row]:
-    """BIGRec under each loss; LML and MSL with ATS are recorded by the comparison of the two."""
+    """BIGRec under each loss that a profile compares; notebook 14 records LML and MSL with ATS."""
     printed = {PREFERENCE: ("BIGRec+S-DPO", "BIGRec+LML")}
     found = []
-    for method in METHODS:
+    for method in profile.msl_tables.methods:
         cells = [Cell(profile=profile, method=method, seed=seed) for seed in profile.seeds]
         ranks = tuple(ranked(cell, artifact, bench=bench)["windows"][RANK] for cell in cells)
         reference = None if method == REFERENCE else REFERENCE
@@ -69,16 +71,20 @@ def language_rows(profile: Profile, bench: Workbench, artifact: GetOrCompute) ->
 
 
 def sequence_rows(profile: Profile, bench: Workbench, artifact: GetOrCompute) -> list[Row]:
-    """SASRec and BERT4Rec, tuned; DROS on SASRec, and DLLM2Rec taught by the adapter of LML."""
+    """SASRec and BERT4Rec, tuned; on SASRec DROS, DLLM2Rec taught by the adapter of LML, and LLM-CF."""
     configs = traditional_tables.configs(profile, profile.data.source)
     backbones = TraditionalBench(bench.dataset, artifact)
     seeds = profile.seeds
     runs = {name: [backbones.tested(config, seed=s) for s in seeds] for name, config in configs.items()}
-    taught = MethodBench(backbones, teacher=teaching.load_teacher(taught_by(profile, bench, artifact)))
+    taught = MethodBench(
+        backbones,
+        teacher=teaching.load_teacher(taught_by(profile, bench, artifact)),
+        examples=reasoning.load_reasoned(reasoned(profile, bench, artifact)),
+    )
     budget = profile.msl_tables.method_budget
-    for name in ("dros", "dllm2rec"):
+    printed = {name: (as_printed, "SASRec") for name, as_printed in ON_STUDENT.items()}
+    for name in ON_STUDENT:
         runs[name] = [taught.tested(configs[STUDENT], name, budget=budget, seed=seed) for seed in seeds]
-    printed = {"dros": ("SASRec+DROS", "SASRec"), "dllm2rec": ("DLLM2Rec", "SASRec")}
     kept = bench.held_out_rows(profile.evaluation.n_windows)
     return [
         Row(
@@ -103,6 +109,18 @@ def taught_by(profile: Profile, bench: Workbench, artifact: GetOrCompute) -> Art
         upstream=[adapter],
         seed=profile.seeds[0],
         adapter=adapter,
+        bench=bench,
+    )
+
+
+def reasoned(profile: Profile, bench: Workbench, artifact: GetOrCompute) -> Artifact:
+    """What the language model reasoned about some training windows, for LLM-CF."""
+    return artifact(
+        "reason",
+        reasoning.reason_step,
+        reasoning.reasoned_config(profile),
+        upstream=[bench.dataset.fingerprint],
+        seed=profile.seeds[0],
         bench=bench,
     )
 
@@ -177,22 +195,24 @@ def printed_rows(
         name, reference = row.printed
         own = comparison[(comparison["method"] == row.method) & (comparison["group"] == ALL)]
         for each in own.to_dict("records"):
-            change = by_key[row.method, each["metric"], each["k"]]
-            recorded.append(
-                {
-                    "paper": "MSL",
-                    "table": "5",
-                    "dataset": PRINTED_DATASETS[dataset],
-                    "method": name,
-                    "metric": f"{each['metric']}@{each['k']}",
-                    "protocol": row.protocol,
-                    "ours": each["value"],
-                    "ours_low": each["low"],
-                    "ours_high": each["high"],
+            about = {
+                "paper": "MSL",
+                "table": "5",
+                "dataset": PRINTED_DATASETS[dataset],
+                "method": name,
+                "metric": f"{each['metric']}@{each['k']}",
+                "protocol": row.protocol,
+                "ours": each["value"],
+                "ours_low": each["low"],
+                "ours_high": each["high"],
+            }
+            if row.reference is not None:
+                change = by_key[row.method, each["metric"], each["k"]]
+                about |= {
                     "reference": reference,
                     "difference": change["difference"],
                     "difference_low": change["low"],
                     "difference_high": change["high"],
                 }
-            )
+            recorded.append(about)
     return recorded

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reclib import artifacts
+from reclib import files
 from reclib.analysis.msl.traditional import (
     CUTOFF,
     TRIED,
@@ -32,6 +32,7 @@ from reclib.data.dataset import Dataset
 from reclib.evaluation.full_ranking import validation_ndcg
 from reclib.training.loop import Fitted
 from reclib.training.methods import METHODS, MethodSetup
+from reclib.training.reasoned import ReasonedWindows
 from reclib.training.sequence_batches import ORDER_VERSION
 from reclib.training.teacher import Teacher
 
@@ -65,11 +66,18 @@ class MethodBench:
 
     backbones: where each backbone's own setting comes from
     teacher: of the training windows followed by the validation windows, for methods that read one
+    examples: of the training windows, for methods that read some
     """
 
-    def __init__(self, backbones: TraditionalBench, *, teacher: Teacher | None = None) -> None:
+    def __init__(
+        self,
+        backbones: TraditionalBench,
+        *,
+        teacher: Teacher | None = None,
+        examples: ReasonedWindows | None = None,
+    ) -> None:
         self.backbones = backbones
-        self.teacher = teacher
+        self.teacher, self.examples = teacher, examples
 
     def tuned(self, config: TuneTraditionalConfig, method: str, *, budget: int) -> Artifact:
         """Table "tried" of the method's settings, and "chosen": the place of the best, and its epochs."""
@@ -80,8 +88,14 @@ class MethodBench:
         return self._step("tune_method", tune_method_step, tuning, seed=DATA_SEED)
 
     def tested(self, config: TuneTraditionalConfig, method: str, *, budget: int, seed: int) -> Artifact:
-        """Tables "windows", as of `TraditionalBench.tested`, and "trace"."""
-        chosen, settled = self.tuned(config, method, budget=budget)["chosen"], self._settled(config)
+        """Tables "windows", as of `TraditionalBench.tested`, and "trace".
+
+        A budget of 0 takes the first of the method's settings, and the epochs of the backbone alone.
+        """
+        settled = self._settled(config)
+        chosen = {"place": 0, "epochs": self.backbones.tuned(config)["chosen"]["epochs"]}
+        if budget:
+            chosen = self.tuned(config, method, budget=budget)["chosen"]
         whole = RefitMethodConfig(
             data=config.data,
             backbone=settled.backbone,
@@ -103,6 +117,8 @@ class MethodBench:
         upstream = [self.backbones.dataset.fingerprint]
         if METHODS[config.method].reads_teacher and self.teacher is not None:
             upstream.append(self.teacher.fingerprint)
+        if METHODS[config.method].reads_examples and self.examples is not None:
+            upstream.append(self.examples.fingerprint)
         version = ORDER_VERSION[config.train.positions]
         return self.backbones.artifact(
             name, step, config, upstream=upstream, seed=seed, schema_version=version, bench=self
@@ -128,6 +144,7 @@ class MethodBench:
             validate=validation_ndcg(dataset, k=CUTOFF) if is_validated else None,
             device=self.backbones.device,
             teacher=self._teacher_of(dataset) if method.reads_teacher else None,
+            examples=self.examples if method.reads_examples else None,
         )
         return method.train(setup, options, seed=seed, workdir=workdir)
 
@@ -147,7 +164,7 @@ def tune_method_step(
     A setting that an earlier, killed process has finished is not run again.
     """
     rows = [
-        artifacts.kept(
+        files.kept(
             workdir / f"tried_{place}.json",
             partial(_tried, config, options, bench, seed=seed, workdir=workdir / f"setting_{place}"),
         )

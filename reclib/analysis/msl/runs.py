@@ -16,9 +16,10 @@ from reclib.analysis.msl.preference import prefer_step, preferred_config
 from reclib.analysis.workbench import Workbench
 from reclib.artifacts import Artifact
 from reclib.config import DataConfig, LMConfig, Profile
+from reclib.config.msl_tables import TABLE_METHODS
 
 REFERENCE, PREFERENCE = "lml", "sdpo"
-METHODS = (REFERENCE, PREFERENCE, "msl", "msl_ats")
+METHODS = TABLE_METHODS
 GetOrCompute = Callable[..., Artifact]
 
 
@@ -36,10 +37,10 @@ class Cell:
 
 
 def cells(profile: Profile) -> dict[tuple[str, int], Cell]:
-    """Every method under every seed of a profile."""
+    """Every method that a profile compares, under every seed."""
     return {
         (name, seed): Cell(profile=profile, method=name, seed=seed)
-        for name in METHODS
+        for name in profile.msl_tables.methods
         for seed in profile.seeds
     }
 

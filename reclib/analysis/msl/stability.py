@@ -15,7 +15,7 @@ from reclib.analysis.msl.runs import METHODS, PREFERENCE, REFERENCE, Cell
 from reclib.analysis.msl.tables import held_out_metrics
 from reclib.analysis.workbench import Workbench
 from reclib.artifacts import Artifact
-from reclib.config import Profile, override
+from reclib.config import Profile, StabilityConfig, override
 from reclib.evaluation.statistics import Difference, paired_bootstrap
 from reclib.seeding import numpy_generator
 
@@ -27,9 +27,9 @@ _KEYS = ["metric", "k"]
 Ranked = Mapping[tuple[str, int], Artifact]
 
 
-def stability_profile(profile: Profile) -> Profile:
-    """The profile with the data set, model and sizes of its runs from several seeds."""
-    settings = profile.msl_tables.stability
+def stability_profile(profile: Profile, settings: StabilityConfig | None = None) -> Profile:
+    """The profile with the data set, model and sizes of its runs from several seeds; or of other settings."""
+    settings = settings or profile.msl_tables.stability
     return override(
         profile,
         **{

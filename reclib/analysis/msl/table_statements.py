@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
+
+_OF_HYBRIDS = ("llara_msl_ats", "a_llmrec_msl_ats")
 
 
 def bound_statement(violations: pd.DataFrame, dataset: str) -> list[dict[str, Any]]:
@@ -21,6 +24,27 @@ def bound_statement(violations: pd.DataFrame, dataset: str) -> list[dict[str, An
     note = f"targets of {len(of_titles)} models that break it, of {n_targets}; {by_items} where items that "
     note += "share a title are ranked apart"
     return [_finding("5", dataset, broken == 0, note, value=float(broken))]
+
+
+def hybrid_statements(changes: Mapping[str, pd.DataFrame]) -> list[dict[str, Any]]:
+    """Statement 4b: with LLaRA and with A-LLMRec, MSL with ATS is above LML on NDCG@10.
+
+    Holds if the paired interval of each is above 0, the rule of 4a; a data set without both is not tested.
+    changes: `msl_main_table.differences` by data set. The value is the smaller of the two differences.
+    """
+    findings = []
+    for dataset, table in changes.items():
+        rows = table[(table["metric"] == "NDCG") & (table["k"] == 10) & table["method"].isin(_OF_HYBRIDS)]
+        if len(rows) < len(_OF_HYBRIDS):
+            continue
+        weaker = rows.sort_values("difference").iloc[0]
+        note = "paired difference of NDCG@10: " + ", ".join(
+            f"{row['method']} {row['difference']:.4f} ({row['low']:.4f} to {row['high']:.4f})"
+            for row in rows.to_dict("records")
+        )
+        values = {"value": weaker["difference"], "low": weaker["low"], "high": weaker["high"]}
+        findings.append(_finding("4b", dataset, bool((rows["low"] > 0).all()), note, **values))
+    return findings
 
 
 def stability_statement(spread: pd.DataFrame, steps: pd.DataFrame, dataset: str) -> list[dict[str, Any]]:

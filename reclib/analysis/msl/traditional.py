@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reclib import artifacts
+from reclib import artifacts, files
 from reclib.analysis.sequence import drop_checkpoints
 from reclib.analysis.workbench import DATA_SEED, usual_device
 from reclib.artifacts import Artifact
@@ -130,7 +130,7 @@ def tune_step(
     A setting that an earlier, killed process has finished is not run again.
     """
     rows = [
-        artifacts.kept(
+        files.kept(
             workdir / f"tried_{place}.json",
             partial(_tried, config, setting, bench, seed=seed, workdir=workdir / f"setting_{place}"),
         )

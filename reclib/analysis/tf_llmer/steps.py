@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reclib import artifacts
+from reclib import artifacts, files
 from reclib.analysis.sequence import SequenceBench, drop_checkpoints
 from reclib.analysis.sequence_cells import Cell
 from reclib.analysis.tf_llmer.arms import ARMS, settings
@@ -202,7 +202,7 @@ def arm_step(config: ArmConfig, *, seed: int, workdir: Path, bench: SequenceBenc
 def _found(config: ArmConfig, place: int, seed: int, workdir: Path, bench: SequenceBench) -> dict[str, Any]:
     """What a try gave, as JSON has it; ranks beyond the cut-off are 0."""
     run = partial(_run, config, config.tried[place], seed, workdir / f"try_{place}", bench)
-    found: dict[str, Any] = artifacts.kept(workdir / f"tried_{place}.json", run)
+    found: dict[str, Any] = files.kept(workdir / f"tried_{place}.json", run)
     return found
 
 

@@ -22,6 +22,7 @@ from reclib.training.methods import (
     dros,
     faerec,
     item_tables,
+    llm_cf,
     llm_esr,
     llmemb,
     llminit,
@@ -35,6 +36,7 @@ from reclib.training.methods import (
 
 if TYPE_CHECKING:
     from reclib.text.embeddings import TextEmbeddings
+    from reclib.training.reasoned import ReasonedWindows
     from reclib.training.teacher import Teacher
 
 
@@ -45,6 +47,7 @@ class MethodSetup:
     text: embeddings of the catalogue's texts, None where no method reads them
     validate: of a model, larger is better; it reads the validation part only; None trains all epochs
     teacher: a language model's lists of the training windows, None where no method reads them
+    examples: training windows that a language model has reasoned about, None where no method reads them
     """
 
     dataset: Dataset
@@ -54,6 +57,7 @@ class MethodSetup:
     validate: Validate | None
     device: str = "cpu"
     teacher: Teacher | None = None
+    examples: ReasonedWindows | None = None
 
     def fit(self, model: SequenceModel, *, seed: int, workdir: Path, **choices: Any) -> Fitted:
         """Train a model on the training part, as every method does; choices: what else `loop.fit` takes."""
@@ -82,6 +86,7 @@ class Method:
     grid: tuple[Any, ...]
     reads_text: bool = False
     reads_teacher: bool = False
+    reads_examples: bool = False
 
 
 METHODS: dict[str, Method] = {
@@ -142,4 +147,5 @@ METHODS: dict[str, Method] = {
     "dllm2rec": Method(
         train=dllm2rec.train, options=dllm2rec.DLLM2RecOptions, grid=dllm2rec.GRID, reads_teacher=True
     ),
+    "llm_cf": Method(train=llm_cf.train, options=llm_cf.LLMCFOptions, grid=llm_cf.GRID, reads_examples=True),
 }

@@ -49,8 +49,8 @@ def test_two_tails_are_long_and_not_the_same_in_each_data_set(
         return pd.DataFrame({"items": ["all", "unambiguous"], "value": 0.3, "low": 0.2, "high": end, "n": 90})
 
     found = statements.two_tails_statements(
-        long_tail.by_dataset({"first": head_share, "second": 0.7}, tails),
-        long_tail.by_dataset({"first": high, "second": 0.35}, correlation),
+        long_tail.by_dataset({"first": tails(head_share), "second": tails(0.7)}),
+        long_tail.by_dataset({"first": correlation(high), "second": correlation(0.35)}),
     )
     assert [(each["dataset"], each["holds"]) for each in found] == [("first", holds), ("second", True)]
     assert found[0]["high"] == high

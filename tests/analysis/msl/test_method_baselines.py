@@ -19,6 +19,7 @@ from reclib.data.load import load
 from reclib.schema import InputError
 from reclib.training.methods import METHODS
 from reclib.training.teacher import Teacher
+from tests.training.made_examples import examples_of
 from tests.training.made_teacher import teacher_of
 
 CONFIG = TuneTraditionalConfig(
@@ -71,6 +72,26 @@ def test_what_is_tested_was_trained_on_both_parts_with_the_chosen_options(method
     assert "validation" not in set(tested["trace"]["name"])
     options = canonical_json(METHODS[method].grid[chosen["place"]])
     assert tested.provenance["config"]["options"] == json.loads(options)
+
+
+def test_without_a_budget_a_method_has_its_first_options_and_the_epochs_of_the_backbone() -> None:
+    tested = bench().tested(CONFIG, "dros", budget=0, seed=0)
+    alone = bench().backbones.tuned(CONFIG)["chosen"]
+    assert tested["trace"]["epoch"].max() + 1 == alone["epochs"]
+    options = json.loads(canonical_json(METHODS["dros"].grid[0]))
+    assert tested.provenance["config"]["options"] == options
+
+
+def test_reasoned_windows_reach_the_method_and_its_key() -> None:
+    data = dataset()
+    keys = set()
+    for seed in (0, 1):
+        made = MethodBench(TraditionalBench(data), examples=examples_of(data.train, data.n_items, seed=seed))
+        keys.add(made.tested(CONFIG, "llm_cf", budget=0, seed=0).key)
+    assert len(keys) == 2
+    part = examples_of(data.test, data.n_items)
+    with pytest.raises(InputError, match="reason about windows of this training part"):
+        MethodBench(TraditionalBench(data), examples=part).tested(CONFIG, "llm_cf", budget=0, seed=0)
 
 
 def test_tuning_does_not_read_the_test_part(tmp_path: Path) -> None:
