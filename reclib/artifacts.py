@@ -267,11 +267,21 @@ def _table(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _commit() -> str:
-    """Commit of the working tree, with "-dirty" where tracked files differ; "unknown" outside of git."""
-    command = ["git", "-C", str(paths.root()), "describe", "--always", "--dirty", "--abbrev=12"]
-    command += ["--exclude=*"]  # no tag's name
+    """Commit of the working tree, with "-dirty" where tracked files differ; "unknown" outside of git.
+
+    Figures are left out: they are what a run writes, not what it depends on.
+    """
+    git = ["git", "-C", str(paths.root())]
+    others = [".", f":(exclude){paths.figures_dir().relative_to(paths.root())}"]
     try:
-        said = subprocess.run(command, capture_output=True, text=True, check=False)
+        said = subprocess.run(
+            [*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=False
+        )
+        changed = subprocess.run(
+            [*git, "diff", "--quiet", "HEAD", "--", *others], capture_output=True, check=False
+        )
     except FileNotFoundError:
         return "unknown"
-    return said.stdout.strip() if said.returncode == 0 else "unknown"
+    if said.returncode:
+        return "unknown"
+    return said.stdout.strip() + ("-dirty" if changed.returncode else "")

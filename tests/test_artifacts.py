@@ -191,10 +191,16 @@ def test_a_changed_working_tree_is_marked(tmp_path: Path, monkeypatch: pytest.Mo
         subprocess.run(["git", "-C", str(tmp_path), *who, *words], check=True, capture_output=True)
 
     git("init")
-    (tmp_path / "a.txt").write_text("1", "utf-8")
-    git("add", "a.txt")
+    figure = tmp_path / "figures" / "a.csv"
+    figure.parent.mkdir()
+    for path in (tmp_path / "a.txt", figure):
+        path.write_text("1", "utf-8")
+    git("add", ".")
     git("commit", "--message", "a")
     clean = artifacts.provenance()["commit"]
+    assert len(clean) == 12
+    figure.write_text("2", "utf-8")  # what a run writes is no change of what it ran
+    assert artifacts.provenance()["commit"] == clean
     (tmp_path / "a.txt").write_text("2", "utf-8")
     assert artifacts.provenance()["commit"] == f"{clean}-dirty"
 
