@@ -271,15 +271,12 @@ def _commit() -> str:
 
     Figures are left out: they are what a run writes, not what it depends on.
     """
-    git = ["git", "-C", str(paths.root())]
-    others = [".", f":(exclude){paths.figures_dir().relative_to(paths.root())}"]
+    root, figures = paths.root(), paths.figures_dir()
+    written = [f":(exclude){figures.relative_to(root)}"] if figures.is_relative_to(root) else []
+    run = functools.partial(subprocess.run, cwd=root, capture_output=True, text=True, check=False)
     try:
-        said = subprocess.run(
-            [*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=False
-        )
-        changed = subprocess.run(
-            [*git, "diff", "--quiet", "HEAD", "--", *others], capture_output=True, check=False
-        )
+        said = run(["git", "rev-parse", "--short=12", "HEAD"])
+        changed = run(["git", "diff", "--quiet", "HEAD", "--", ".", *written])
     except FileNotFoundError:
         return "unknown"
     if said.returncode:

@@ -48,7 +48,7 @@ def run_of(label: str) -> Artifact:
 def test_every_method_ranks_every_test_window() -> None:
     dataset = bench().dataset(PROFILE.sequence.data)
     assert [cell.label for cell in trained()] == list(sequence_cells.METHODS)
-    others = {"dros", "dllm2rec", "sharpness"}  # of [MSL] and of EISAM, no part of FAERec's tables
+    others = {"dros", "dllm2rec", "llm_cf", "sharpness"}  # of [MSL] and of EISAM, no part of FAERec's tables
     of_tf_llmer = {arm.method for arm in ARMS.values()}
     assert set(sequence_cells.METHODS) == set(METHODS) - others - of_tf_llmer
     for run in trained().values():
