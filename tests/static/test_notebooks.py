@@ -16,7 +16,7 @@ from reclib import notebook_files
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
 NUMBERED = sorted(FOLDER.glob("*.ipynb"))
 PROFILES = ("smoke", "default", "paper")
-MINUTES_OF_ALL = {"smoke": 8, "default": 65}  # on two cores
+MINUTES_OF_ALL = {"smoke": 8, "default": 60}  # on two cores
 
 Cells = list[dict[str, Any]]
 
