@@ -41,6 +41,13 @@ class Lists:
         )
 
 
+def listed_items(table: pd.DataFrame, *, n_lists: int, length: int) -> np.ndarray:
+    """The items of a table as `Lists.table` gives it, (n_lists, length), 0 where a list has no more items."""
+    items = np.full((n_lists, length), PAD_IDX, np.int64)
+    items[table["window"].to_numpy(), table[RANK].to_numpy() - 1] = table[ITEM_IDX].to_numpy()
+    return items
+
+
 def check_length(k: int, n_items: int) -> None:
     """Refuse a list longer than the catalogue."""
     if not 1 <= k <= n_items:

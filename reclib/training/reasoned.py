@@ -107,12 +107,4 @@ def usable(examples: ReasonedWindows, windows: Windows, rows: np.ndarray) -> np.
 
 def _write(path: Path, examples: ReasonedWindows) -> None:
     with path.open("wb") as file:  # a path would get another ending
-        np.savez(
-            file,
-            rows=examples.rows,
-            histories=examples.histories,
-            items=examples.items,
-            is_chosen=examples.is_chosen,
-            reasoning=examples.reasoning,
-            text=examples.text,
-        )
+        np.savez(file, **{name: getattr(examples, name) for name in _ARRAYS})

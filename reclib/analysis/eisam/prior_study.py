@@ -25,6 +25,7 @@ from reclib.analysis.workbench import Workbench
 from reclib.artifacts import Artifact
 from reclib.config import DataConfig, Profile
 from reclib.data.dataset import Dataset, Windows
+from reclib.decoding.lists import listed_items
 from reclib.evaluation.full_ranking import rank_windows, recommend_lists
 from reclib.evaluation.metrics import METHOD, WINDOW, catalogue_nll, per_window
 from reclib.models.sequence_model import SequenceModel
@@ -206,12 +207,9 @@ class PriorStudy:
         """Each method's lists, (seeds · W, K) item_idx, 0 where a list has no more items."""
         found = {}
         for name, runs in self.runs.items():
-            parts = []
-            for run in runs:
-                table, items = run["lists"], np.zeros((len(self.windows), self.depth), dtype=np.int64)
-                items[table[WINDOW].to_numpy(), table[RANK].to_numpy() - 1] = table["item_idx"].to_numpy()
-                parts.append(items)
-            found[name] = np.concatenate(parts)
+            found[name] = np.concatenate(
+                [listed_items(run["lists"], n_lists=len(self.windows), length=self.depth) for run in runs]
+            )
         return found
 
 

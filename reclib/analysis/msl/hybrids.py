@@ -1,7 +1,8 @@
 """LLaRA and A-LLMRec as cached steps: vectors of a trained SASRec, stage 1, and LMs that read them.
 
-What comes out are adapters and ranked windows like those of `analysis.msl` and `analysis.msl.preference`, so
-their steps and tables take them: only the workbench differs, whose LM reads vectors.
+What comes out are adapters and ranked windows like those of `analysis.msl.steps` and
+`analysis.msl.preference`, so their steps and tables take them: only the workbench differs, whose LM reads
+vectors.
 
 A-LLMRec's second stage, after [A-LLMRec] and its released code: the LM is frozen, without LoRA; a user's
 SASRec state opens the prompt and each title is followed by its joint embedding, through projectors that alone

@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 
 from reclib.analysis.msl.runs import REFERENCE, Cell
-from reclib.analysis.msl.stability import stability_profile
-from reclib.analysis.msl.tables import held_out_metrics
+from reclib.analysis.msl.stability import stability_profile, window_ndcg
 from reclib.analysis.workbench import Workbench
 from reclib.artifacts import Artifact
 from reclib.config import Profile, override
@@ -69,10 +68,5 @@ def gain_table(ranked: Ranked, bench: Workbench, profile: Profile, *, k: int = 1
 
 def _ndcg(ranked: Ranked, bench: Workbench, profile: Profile, method: str, n: int, k: int) -> np.ndarray:
     """NDCG@K of each seed and test window, (S, W)."""
-    values = []
-    for key, artifact in ranked.items():
-        if key[:2] == (method, n):
-            table = held_out_metrics(artifact, bench, profile)
-            chosen = table[(table["metric"] == "NDCG") & (table["k"] == k)]
-            values.append(chosen.sort_values("window")["value"].to_numpy())
-    return np.stack(values)
+    runs = [artifact for key, artifact in ranked.items() if key[:2] == (method, n)]
+    return np.stack([window_ndcg(artifact, bench, profile, k) for artifact in runs])

@@ -86,7 +86,7 @@ def step_table(ranked: Ranked, bench: Workbench, profile: Profile, *, k: int = 1
 
     Paired by window and seed; both are resampled.
     """
-    values = {key: _ndcg(artifact, bench, profile, k) for key, artifact in ranked.items()}
+    values = {key: window_ndcg(artifact, bench, profile, k) for key, artifact in ranked.items()}
     rows = []
     for method, reference in ((PREFERENCE, REFERENCE), (OURS, PREFERENCE)):
         found = _paired(values, method, reference, n_resamples=profile.evaluation.bootstrap)
@@ -103,7 +103,8 @@ def _paired(
     return paired_bootstrap(*sides, generator=generator, n_resamples=n_resamples)
 
 
-def _ndcg(artifact: Artifact, bench: Workbench, profile: Profile, k: int) -> np.ndarray:
+def window_ndcg(artifact: Artifact, bench: Workbench, profile: Profile, k: int) -> np.ndarray:
+    """NDCG@K of each held-out window of a run, (W,)."""
     table = held_out_metrics(artifact, bench, profile)
     rows = table[(table["metric"] == "NDCG") & (table["k"] == k)]
     return rows.sort_values("window")["value"].to_numpy()

@@ -13,9 +13,10 @@ import pandas as pd
 from reclib.analysis.workbench import Workbench
 from reclib.artifacts import Artifact
 from reclib.config import Profile
+from reclib.decoding.lists import listed_items
 from reclib.evaluation.metrics import per_window
 from reclib.evaluation.ranks import ranks_by_title
-from reclib.schema import ITEM_IDX, RANK, TARGET_IDX
+from reclib.schema import RANK, TARGET_IDX
 from reclib.text.title_index import TitleIndex
 
 
@@ -33,7 +34,7 @@ def policy_table(
     for (method, _), artifact in ranked.items():
         windows = artifact["windows"]
         target = windows[TARGET_IDX].to_numpy()
-        lists = lists_of(artifact["lists"], len(windows), profile.decoding.top_k)
+        lists = listed_items(artifact["lists"], n_lists=len(windows), length=profile.decoding.top_k)
         ranks = {"by_item": windows[RANK], "by_title": ranks_by_title(lists, target, title)}
         for policy, rank in ranks.items():
             values = per_window(
@@ -51,10 +52,3 @@ def policy_table(
 def title_numbers(titles: list[str]) -> np.ndarray:
     """A number for each item's title, equal for equal titles, (N+1,); padding has one of its own, −1."""
     return np.append(-1, pd.factorize(np.asarray(titles, dtype=object))[0])
-
-
-def lists_of(table: pd.DataFrame, n_windows: int, top_k: int) -> np.ndarray:
-    """The lists of a table (window, rank, item_idx), (W, K), 0 where a list has no more items."""
-    items = np.zeros((n_windows, top_k), dtype=np.int64)
-    items[table["window"].to_numpy(), table[RANK].to_numpy() - 1] = table[ITEM_IDX].to_numpy()
-    return items

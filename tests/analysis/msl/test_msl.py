@@ -13,6 +13,7 @@ from reclib import registry
 from reclib.analysis.msl import decoding_comparison, statements, steps, tables, title_policies
 from reclib.artifacts import Artifact, get_or_compute
 from reclib.decoding.exact import exact_scores
+from reclib.decoding.lists import listed_items
 from tests.analysis.bench import PROFILE, workbench
 
 
@@ -191,7 +192,7 @@ def test_both_title_policies_agree_where_titles_differ_and_else_titles_hit_more(
     assert found["by_item"].tolist() == found["by_title"].tolist()
     assert not found["shared"].any()
     lists = ranked("msl")["lists"]
-    items = title_policies.lists_of(lists, len(ranked("msl")["windows"]), PROFILE.decoding.top_k)
+    items = listed_items(lists, n_lists=len(ranked("msl")["windows"]), length=PROFILE.decoding.top_k)
     first = lists[lists["rank"] == 1].set_index("window")["item_idx"]
     assert items[first.index, 0].tolist() == first.tolist()
     assert title_policies.title_numbers(["a", "b", "a"]).tolist() == [-1, 0, 1, 0]
