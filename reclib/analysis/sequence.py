@@ -227,25 +227,21 @@ def tune_step(config: TunedConfig, *, seed: int, workdir: Path, bench: SequenceB
     Returns "tried" (options, ndcg, is_chosen, seconds) and "chosen" (place in the grid).
     """
     setup = bench.setup(config.data, config.backbone, config.train, config.method)
-    method = METHODS[config.method]
-    rows = []
-    for place, options in enumerate(method.grid[: config.budget]):
-        folder = workdir / f"setting_{place}"
-        found = files.kept(
-            workdir / f"tried_{place}.json", partial(_tried, setup, config.method, options, seed, folder)
-        )
-        rows.append((canonical_json(options), found["ndcg"], False, found["seconds"]))
+    grid = METHODS[config.method].grid[: config.budget]
+    found = try_each(grid, partial(_tried, setup, config.method, seed), workdir=workdir)
+    rows = [
+        (canonical_json(options), one["ndcg"], False, one["seconds"])
+        for options, one in zip(grid, found, strict=True)
+    ]
     tried = pd.DataFrame(rows, columns=_TRIED)
     best = int(tried["ndcg"].argmax())
     return {"tried": tried.assign(is_chosen=tried.index == best), "chosen": {"place": best}}
 
 
-def _tried(setup: MethodSetup, method: str, options: Any, seed: int, folder: Path) -> dict[str, float]:
+def _tried(setup: MethodSetup, method: str, seed: int, options: Any, folder: Path) -> dict[str, float]:
     """Validation NDCG@10 and seconds of one setting."""
     start = time.perf_counter()
-    folder.mkdir(exist_ok=True)
     fitted = METHODS[method].train(setup, options, seed=seed, workdir=folder)
-    drop_checkpoints(folder)
     ndcg = validation_ndcg(setup.dataset, k=10)(fitted.model)
     return {"ndcg": ndcg, "seconds": time.perf_counter() - start}
 
@@ -299,6 +295,24 @@ def _spaces(fitted: Fitted, setup: MethodSetup) -> dict[str, np.ndarray]:
         "id_embedding": id_embedding.astype(np.float16),
         "llm_embedding": llm_embedding.astype(np.float16),
     }
+
+
+def try_each(settings: Iterable[Any], run: Callable[[Any, Path], Any], *, workdir: Path) -> list[Any]:
+    """What `run(setting, folder)` gives for each setting, as JSON has it; checkpoints are dropped after it.
+
+    A setting that an earlier, killed process has finished is not run again.
+    """
+
+    def tried(setting: Any, folder: Path) -> Any:
+        folder.mkdir(exist_ok=True)
+        found = run(setting, folder)
+        drop_checkpoints(folder)
+        return found
+
+    return [
+        files.kept(workdir / f"tried_{place}.json", partial(tried, setting, workdir / f"setting_{place}"))
+        for place, setting in enumerate(settings)
+    ]
 
 
 def drop_checkpoints(folder: Path) -> None:

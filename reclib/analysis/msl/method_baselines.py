@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reclib import files
 from reclib.analysis.msl.traditional import (
     CUTOFF,
     TRIED,
@@ -24,7 +23,7 @@ from reclib.analysis.msl.traditional import (
     tested_windows,
     with_setting,
 )
-from reclib.analysis.sequence import drop_checkpoints
+from reclib.analysis.sequence import drop_checkpoints, try_each
 from reclib.analysis.workbench import DATA_SEED
 from reclib.artifacts import Artifact
 from reclib.config import BackboneConfig, DataConfig, SequenceTrainConfig, canonical_json
@@ -163,27 +162,18 @@ def tune_method_step(
 
     A setting that an earlier, killed process has finished is not run again.
     """
-    rows = [
-        files.kept(
-            workdir / f"tried_{place}.json",
-            partial(_tried, config, options, bench, seed=seed, workdir=workdir / f"setting_{place}"),
-        )
-        for place, options in enumerate(METHODS[config.method].grid[: config.budget])
-    ]
+    grid = METHODS[config.method].grid[: config.budget]
+    rows = try_each(grid, partial(_tried, config, bench, seed), workdir=workdir)
     tried = pd.DataFrame(rows, columns=_TRIED)
     best = int(tried["ndcg"].argmax())
     return {"tried": tried, "chosen": {"place": best, "epochs": int(tried["epochs"][best])}}
 
 
 def _tried(
-    config: TuneMethodConfig, options: Any, bench: MethodBench, *, seed: int, workdir: Path
+    config: TuneMethodConfig, bench: MethodBench, seed: int, options: Any, folder: Path
 ) -> tuple[str, float, int, float]:
     """A row of `_TRIED`."""
-    workdir.mkdir(exist_ok=True)
-    fitted = bench.fit(
-        config, options, bench.backbones.dataset, is_validated=True, seed=seed, workdir=workdir
-    )
-    drop_checkpoints(workdir)
+    fitted = bench.fit(config, options, bench.backbones.dataset, is_validated=True, seed=seed, workdir=folder)
     best = fitted.trace[fitted.trace["name"] == "validation"]["value"].max()
     return canonical_json(options), float(best), fitted.best_epoch + 1, fitted.seconds
 

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reclib import artifacts, files
-from reclib.analysis.sequence import drop_checkpoints
+from reclib import artifacts
+from reclib.analysis.sequence import drop_checkpoints, try_each
 from reclib.analysis.workbench import DATA_SEED, usual_device
 from reclib.artifacts import Artifact
 from reclib.config import BackboneConfig, DataConfig, SequenceTrainConfig
@@ -129,13 +129,7 @@ def tune_step(
 
     A setting that an earlier, killed process has finished is not run again.
     """
-    rows = [
-        files.kept(
-            workdir / f"tried_{place}.json",
-            partial(_tried, config, setting, bench, seed=seed, workdir=workdir / f"setting_{place}"),
-        )
-        for place, setting in enumerate(config.settings())
-    ]
+    rows = try_each(config.settings(), partial(_tried, config, bench, seed), workdir=workdir)
     tried = pd.DataFrame(rows, columns=TRIED)
     chosen = rows[int(tried["ndcg"].argmax())]
     return {"tried": tried, "chosen": dict(zip(TRIED, chosen, strict=True))}
@@ -143,17 +137,14 @@ def tune_step(
 
 def _tried(
     config: TuneTraditionalConfig,
-    setting: tuple[float, float, float],
     bench: TraditionalBench,
-    *,
     seed: int,
-    workdir: Path,
+    setting: tuple[float, float, float],
+    folder: Path,
 ) -> tuple[float, ...]:
     """A row of `TRIED`."""
-    workdir.mkdir(exist_ok=True)
     whole = with_setting(config, setting)
-    fitted = bench.fit(whole, bench.dataset, is_validated=True, seed=seed, workdir=workdir)
-    drop_checkpoints(workdir)
+    fitted = bench.fit(whole, bench.dataset, is_validated=True, seed=seed, workdir=folder)
     best = fitted.trace[fitted.trace["name"] == "validation"]["value"].max()
     return (*setting, float(best), fitted.best_epoch + 1, fitted.seconds)
 

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reclib import artifacts, files
-from reclib.analysis.sequence import SequenceBench, drop_checkpoints
+from reclib import artifacts
+from reclib.analysis.sequence import SequenceBench, try_each
 from reclib.analysis.sequence_cells import Cell
 from reclib.analysis.tf_llmer.arms import ARMS, settings
 from reclib.analysis.workbench import DATA_SEED
@@ -177,7 +177,7 @@ def arm_step(config: ArmConfig, *, seed: int, workdir: Path, bench: SequenceBenc
     Tries that an earlier, killed process has finished are not run again. Returns "windows" (window,
     target_idx, rank up to the cut-off) of the chosen try, "tried", "curves" of all, and "summary".
     """
-    found = [_found(config, place, seed, workdir, bench) for place in range(len(config.tried))]
+    found = try_each(config.tried, partial(_run, config, bench, seed), workdir=workdir)
     best = int(np.argmax([one["ndcg"] for one in found]))
     rows = [
         (place, canonical_json(each.options), each.learning_rate, one["ndcg"], place == best, *one["cost"])
@@ -199,22 +199,13 @@ def arm_step(config: ArmConfig, *, seed: int, workdir: Path, bench: SequenceBenc
     }
 
 
-def _found(config: ArmConfig, place: int, seed: int, workdir: Path, bench: SequenceBench) -> dict[str, Any]:
-    """What a try gave, as JSON has it; ranks beyond the cut-off are 0."""
-    run = partial(_run, config, config.tried[place], seed, workdir / f"try_{place}", bench)
-    found: dict[str, Any] = files.kept(workdir / f"tried_{place}.json", run)
-    return found
-
-
-def _run(config: ArmConfig, tried: Try, seed: int, folder: Path, bench: SequenceBench) -> dict[str, Any]:
-    """Train one setting at one learning rate."""
-    folder.mkdir(exist_ok=True)
+def _run(config: ArmConfig, bench: SequenceBench, seed: int, tried: Try, folder: Path) -> dict[str, Any]:
+    """Train one setting at one learning rate; ranks beyond the cut-off are 0."""
     train = replace(config.train, learning_rate=tried.learning_rate)
     setup = bench.setup(config.data, config.backbone, train, config.method)
     start = time.process_time()
     fitted = METHODS[config.method].train(setup, tried.options, seed=seed, workdir=folder)
     seconds = time.process_time() - start
-    drop_checkpoints(folder)
     ranks = rank_windows(
         fitted.model, setup.dataset.test, cutoff=config.cutoff, seen="kept", device=bench.device
     )
