@@ -154,7 +154,6 @@ class SequenceBench:
 
     def train(self, cells: Iterable[Cell]) -> dict[Cell, Artifact]:
         """The artifact of every cell, from the cache or computed now, in order."""
-        version = ORDER_VERSION[self.profile.sequence.train.positions]
         return {
             cell: self.artifact(
                 "train_sequence",
@@ -162,7 +161,7 @@ class SequenceBench:
                 self.config(cell),
                 upstream=self._upstream(cell.data, cell.method),
                 seed=cell.seed,
-                schema_version=version,
+                schema_version=self._version(cell.method),
                 bench=self,
             )
             for cell in cells
@@ -185,6 +184,10 @@ class SequenceBench:
     def _upstream(self, data: DataConfig, method: str) -> list[Artifact]:
         return [self.text(data)[0]] if METHODS[method].reads_text else []
 
+    def _version(self, method: str) -> int:
+        """The schema_version of a step that trains: either part only ever rises, and so does their sum."""
+        return ORDER_VERSION[self.profile.sequence.train.positions] + METHODS[method].version
+
     def _tuning(self, data: DataConfig, backbone: str, method: str) -> Artifact:
         settings = self.profile.sequence
         config = TunedConfig(
@@ -201,7 +204,7 @@ class SequenceBench:
             config,
             upstream=upstream,
             seed=DATA_SEED,
-            schema_version=ORDER_VERSION[settings.train.positions],
+            schema_version=self._version(method),
             bench=self,
         )
 

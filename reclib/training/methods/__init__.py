@@ -79,6 +79,7 @@ class Method:
 
     train: (setup, options, *, seed, workdir) → Fitted; options: class of its frozen options
     grid: the options that tuning tries, best guess first, as many for each method that has any
+    version: raised by hand when the same options begin to give other numbers
     """
 
     train: Callable[..., Fitted]
@@ -87,12 +88,13 @@ class Method:
     reads_text: bool = False
     reads_teacher: bool = False
     reads_examples: bool = False
+    version: int = 0
 
 
 METHODS: dict[str, Method] = {
     "base": Method(train=base.train, options=base.BaseOptions, grid=base.GRID),
     "cities": Method(train=cities.train, options=cities.CitiesOptions, grid=cities.GRID),
-    "loam": Method(train=loam.train, options=loam.LoamOptions, grid=loam.GRID),
+    "loam": Method(train=loam.train, options=loam.LoamOptions, grid=loam.GRID, version=1),
     "melt": Method(train=melt.train, options=melt.MeltOptions, grid=melt.GRID),
     "rlmrec_con": Method(
         train=rlmrec.train_con, options=rlmrec.RLMRecConOptions, grid=rlmrec.CON_GRID, reads_text=True

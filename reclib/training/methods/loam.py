@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -43,7 +43,7 @@ from reclib.seeding import numpy_generator
 from reclib.training.loop import Fitted
 from reclib.training.methods.starting import drawn_weights, encoder
 from reclib.training.sequence_batches import Batch
-from reclib.training.sequence_objectives import Context, Objective, SequenceObjective
+from reclib.training.sequence_objectives import Context, Predicted, SequenceObjective, predicted_positions
 
 if TYPE_CHECKING:
     from reclib.training.methods import MethodSetup
@@ -109,7 +109,7 @@ def predecessor_table(
 
 
 class NicheWalks:
-    """The transform that adds walks to a batch, as sessions with `row` MADE_ROW.
+    """Walks of a batch, as sessions with `row` MADE_ROW.
 
     predecessors: (N+1, C), see `predecessor_table`; counts: (N+1,) interactions
     longest: most items of a history that the backbone reads
@@ -120,7 +120,7 @@ class NicheWalks:
         self.n_steps = min(options.walk_length, longest)
 
     def __call__(self, batch: Batch, context: Context) -> Batch:
-        """The batch with the walks from some of its targets, among its items, after its windows."""
+        """The walks from some of the batch's targets, among its items; none may be left."""
         n_walks, device = round(self.options.walk_share * len(batch.target)), batch.target.device
         drawn = torch.rand(n_walks, generator=context.generator, device=device)
         start = batch.target[(drawn * len(batch.target)).long()]
@@ -130,11 +130,8 @@ class NicheWalks:
         path = self.walk(start, is_open, context.generator)
         path = path[(path != PAD_IDX).sum(dim=1) > SHORTEST]
         longest = int((path[:, 1:] != PAD_IDX).any(dim=0).sum())
-        made = path[:, 1 : longest + 1].flip(1)
-        width = max(longest, batch.history.shape[1])
-        history = torch.cat([_widened(batch.history, width), _widened(made, width)])
-        row = torch.cat([batch.row, torch.full_like(path[:, 0], MADE_ROW)])
-        return Batch(history, torch.cat([batch.target, path[:, 0]]), row)
+        history, target = path[:, 1 : longest + 1].flip(1), path[:, 0]
+        return Batch(history, target, torch.full_like(target, MADE_ROW))
 
     def walk(self, start: Tensor, is_open: Tensor, generator: torch.Generator) -> Tensor:
         """Walks backwards, (A,) → (A, steps + 1): the start, its predecessor, and so on; 0 after the end.
@@ -154,11 +151,6 @@ class NicheWalks:
         return torch.stack(path, dim=1)
 
 
-def _widened(history: Tensor, width: int) -> Tensor:
-    """Histories with padding on the left up to a width."""
-    return torch.nn.functional.pad(history, (width - history.shape[1], 0), value=PAD_IDX)
-
-
 def mixed_states(states: Tensor, is_chosen: Tensor, share: float) -> Tensor:
     """Chosen rows as share · h + (1 − share) · h′, (T, D): h′ is the other row with the largest ⟨h, h′⟩.
 
@@ -169,46 +161,59 @@ def mixed_states(states: Tensor, is_chosen: Tensor, share: float) -> Tensor:
     return share * states[is_chosen] + (1 - share) * states[similarity.argmax(dim=1)]
 
 
-class _Mixed:
-    """A model whose states of the last position are given."""
+class LoamObjective:
+    """The loss of windows and walks, a mean over the positions of both, and that of mixed sessions.
 
-    def __init__(self, model: SequenceModel, given: Tensor) -> None:
-        self.model, self.given = model, given
+    recommend: the loss of the setting; recommend_last: the same with positions "last"
+    is_tail: (N+1,) bool
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.model, name)
-
-    def states(self, history: Tensor, *, last_only: bool = False) -> Tensor:
-        return self.given
-
-    def user_states(self, history: Tensor) -> Tensor:
-        return self.given
-
-
-class TailMixup:
-    """The term of mixed sessions: `recommend` at the last position, over windows with a tail target.
-
-    recommend: an objective with positions "last"; is_tail: (N+1,) bool. Walks are not mixed.
+    Walks are longer than most windows, so each has a pass of its own through the encoder: together they
+    would be padded. The mixed states are those that the windows' loss reads.
     """
 
-    def __init__(self, recommend: Objective, is_tail: Tensor, options: LoamOptions) -> None:
-        self.recommend, self.is_tail, self.options = recommend, is_tail, options
+    def __init__(
+        self,
+        recommend: SequenceObjective,
+        recommend_last: SequenceObjective,
+        walks: NicheWalks,
+        is_tail: Tensor,
+        options: LoamOptions,
+    ) -> None:
+        self.recommend, self.recommend_last, self.walks = recommend, recommend_last, walks
+        self.is_tail, self.options = is_tail, options
 
     def __call__(
         self, model: SequenceModel, batch: Batch, context: Context
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The weighted loss, and {"mixup": the loss}; 0 where no target is tail, or a window is alone."""
-        batch = Batch(*(values[batch.row != MADE_ROW] for values in batch))
+        """The total, the loss of the setting by its name, and {"mixup": the loss of mixed sessions}."""
+        positions = self.recommend.config.positions
+        windows = predicted_positions(model, batch, positions, context.generator)
+        loss, parts = self.recommend.of_predicted(model, batch, windows, context)
+        walks = self.walks(batch, context)
+        if len(walks.target):
+            made = predicted_positions(model, walks, positions, context.generator)
+            of_walks, _ = self.recommend.of_predicted(model, walks, made, context)
+            share = len(made.target) / (len(made.target) + len(windows.target))
+            loss = (1 - share) * loss + share * of_walks
+            parts = {self.recommend.config.loss: loss.detach()}
+        mixup = self.mixup(model, batch, windows, context)
+        return loss + self.options.mixup_weight * mixup, {**parts, "mixup": mixup.detach()}
+
+    def mixup(self, model: SequenceModel, batch: Batch, windows: Predicted, context: Context) -> Tensor:
+        """The mean loss of windows with a tail target, mixed; 0 where there is none, or a window is alone."""
         is_tail = self.is_tail[batch.target]
         if len(is_tail) < 2 or not bool(is_tail.any()) or not self.options.mixup_weight:
-            none = torch.zeros((), device=batch.target.device)
-            return none, {"mixup": none}
-        mixed = mixed_states(model.user_states(batch.history), is_tail, self.options.mixup_share)
+            return torch.zeros((), device=batch.target.device)
+        if model.is_causal:  # the last position of each window is among the predicted
+            last = windows.states[windows.at.sum(dim=1).cumsum(dim=0) - 1]
+        else:
+            last = model.user_states(batch.history)
+        mixed = mixed_states(last, is_tail, self.options.mixup_share)
         tail = Batch(*(values[is_tail] for values in batch))
+        predicted = Predicted(mixed, tail.target, torch.ones_like(tail.target, dtype=torch.bool)[:, None])
         # the weight of the context speaks of all positions of the batch, and here each window has one
-        even = context._replace(weight=1.0)
-        loss, _ = self.recommend(cast(SequenceModel, _Mixed(model, mixed)), tail, even)
-        return self.options.mixup_weight * loss, {"mixup": loss.detach()}
+        loss, _ = self.recommend_last.of_predicted(model, tail, predicted, context._replace(weight=1.0))
+        return loss
 
 
 def train(setup: MethodSetup, options: LoamOptions, *, seed: int, workdir: Path) -> Fitted:
@@ -222,9 +227,10 @@ def train(setup: MethodSetup, options: LoamOptions, *, seed: int, workdir: Path)
     )
     counts = torch.from_numpy(dataset.counts).to(device)
     walks = NicheWalks(torch.from_numpy(table).to(device), counts, options, longest=windows.history.shape[1])
-    recommend = SequenceObjective(
-        replace(setup.train, positions="last"), n_items=n_items, counts=dataset.counts
-    )
     is_tail = torch.from_numpy(~is_head(dataset.counts)).to(device)
-    terms = [TailMixup(recommend, is_tail, options)]
-    return setup.fit(model, extra_terms=terms, transform=walks, seed=seed, workdir=workdir)
+    recommend, recommend_last = (
+        SequenceObjective(config, n_items=n_items, counts=dataset.counts)
+        for config in (setup.train, replace(setup.train, positions="last"))
+    )
+    objective = LoamObjective(recommend, recommend_last, walks, is_tail, options)
+    return setup.fit(model, objective=objective, seed=seed, workdir=workdir)

@@ -90,28 +90,23 @@ def test_niche_walks_end_in_the_tail_more_than_walks_to_any_predecessor() -> Non
 
 def test_walks_follow_transitions_of_training_to_a_target_of_the_batch() -> None:
     batch = some_batch(16)
-    more = toy_walks(walk_share=2.0)(batch, context())
-    made = more.row == loam.MADE_ROW
-    torch.testing.assert_close(more.target[~made], batch.target)
-    width = batch.history.shape[1]
-    torch.testing.assert_close(more.history[~made][:, -width:], batch.history)
-    assert 0 < int(made.sum()) <= 32
-    assert set(more.target[made].tolist()) <= set(batch.target.tolist())
-    sequences = torch.cat([more.history, more.target[:, None]], dim=1)[made]
+    made = toy_walks(walk_share=2.0)(batch, context())
+    assert 0 < len(made.target) <= 32
+    assert set(made.target.tolist()) <= set(batch.target.tolist())
+    assert (made.row == loam.MADE_ROW).all()
+    assert (made.history[:, 0] != 0).any()  # no wider than the longest
     predecessors = toy_walks().predecessors
-    for row in sequences:
+    for row in torch.cat([made.history, made.target[:, None]], dim=1):
         items = row[row != 0]
         assert len(items) > loam.SHORTEST
         assert (row[-len(items) :] == items).all()  # padded on the left
         assert all(before in predecessors[after] for before, after in zip(items, items[1:], strict=False))
 
 
-def test_a_batch_without_room_for_walks_stays_as_it_is() -> None:
+def test_a_batch_without_room_for_walks_has_none() -> None:
     batch = Batch(torch.tensor([[1]]), torch.tensor([2]), torch.tensor([0]))
-    more = walks()(batch, context())
-    assert [values.tolist() for values in more] == [values.tolist() for values in batch]
-    none = toy_walks(walk_share=0.0)(some_batch(4), context())
-    assert len(none.target) == len(some_batch(4).target)
+    assert len(walks()(batch, context()).target) == 0
+    assert len(toy_walks(walk_share=0.0)(some_batch(4), context()).target) == 0
 
 
 def test_predecessors_are_those_of_training_at_most_so_many() -> None:
@@ -135,35 +130,60 @@ def test_the_mixture_is_convex_and_of_the_most_similar_other() -> None:
     assert (between >= states.min(dim=0).values).all()
 
 
-def mixup(weight: float = 0.3) -> loam.TailMixup:
-    recommend = loam.SequenceObjective(setup(positions="last").train, n_items=dataset().n_items)
+def objective(positions: str = "all", **options: Any) -> loam.LoamObjective:
+    chosen = loam.LoamOptions(**options)
+    recommend, last = (
+        loam.SequenceObjective(setup(positions=which, loss="cross_entropy").train, n_items=dataset().n_items)
+        for which in (positions, "last")
+    )
     is_tail = torch.from_numpy(~is_head(dataset().counts))
-    return loam.TailMixup(recommend, is_tail, loam.LoamOptions(mixup_weight=weight))
+    return loam.LoamObjective(recommend, last, toy_walks(**options), is_tail, chosen)
 
 
-def test_the_mixup_costs_what_the_objective_says_of_tail_windows_alone() -> None:
-    model = built(lambda: SequenceModel(table(), Recurrent()))
-    batch = some_batch(32)
-    made = batch._replace(row=torch.full_like(batch.row, loam.MADE_ROW))
-    loss, parts = mixup()(model, batch, context())
-    torch.testing.assert_close(loss.detach(), 0.3 * parts["mixup"])
-    assert loss > 0
-    both = Batch(*(torch.cat(pair) for pair in zip(batch, made, strict=True)))
-    torch.testing.assert_close(mixup()(model, both, context())[0], loss)  # walks are not mixed
+def recurrent() -> SequenceModel:
+    return built(lambda: SequenceModel(table(), Recurrent()))
+
+
+@pytest.mark.parametrize("positions", ["all", "last"])
+def test_windows_and_walks_share_a_mean_over_their_positions(positions: str) -> None:
+    model, batch = recurrent(), some_batch(16)
+    ours = objective(positions, walk_share=2.0, mixup_weight=0.0)
+    loss, parts = ours(model, batch, context())
+    assert parts["mixup"] == 0
+    made = ours.walks(batch, context())
+    width = max(made.history.shape[1], batch.history.shape[1])
+    wide = [
+        torch.nn.functional.pad(part, (width - part.shape[1], 0)) for part in (batch.history, made.history)
+    ]
+    both = Batch(torch.cat(wide), torch.cat([batch.target, made.target]), torch.cat([batch.row, made.row]))
+    together, _ = ours.recommend(model, both, context())
+    torch.testing.assert_close(loss, together)
+    torch.testing.assert_close(parts["cross_entropy"], together.detach())
+
+
+@pytest.mark.parametrize("positions", ["all", "last"])
+def test_the_mixup_costs_what_the_objective_says_of_tail_windows_alone(positions: str) -> None:
+    model, batch = recurrent(), some_batch(32)
+    loss, parts = objective(positions, walk_share=0.0, mixup_weight=0.3)(model, batch, context())
+    torch.testing.assert_close(loss.detach(), parts["cross_entropy"] + 0.3 * parts["mixup"])
+    is_tail = torch.from_numpy(~is_head(dataset().counts))[batch.target]
+    mixed = loam.mixed_states(model.user_states(batch.history), is_tail, loam.LoamOptions().mixup_share)
+    logits = mixed @ model.item_matrix()[1:].T
+    expected = torch.nn.functional.cross_entropy(logits, batch.target[is_tail] - 1)
+    torch.testing.assert_close(parts["mixup"], expected.detach())
     loss.backward()
     assert model.items.table.weight.grad.any()
 
 
 def test_without_tail_targets_or_company_the_mixup_is_nothing() -> None:
-    model = built(lambda: SequenceModel(table(), Recurrent()))
+    model = recurrent()
     head = int(is_head(dataset().counts).argmax())
     batch = some_batch(4)
     for none in (
         batch._replace(target=torch.full_like(batch.target, head)),
         Batch(*(values[:1] for values in batch)),
     ):
-        assert mixup()(model, none, context())[0] == 0
-    assert mixup(0.0)(model, batch, context())[0] == 0
+        assert objective()(model, none, context())[1]["mixup"] == 0
 
 
 @pytest.mark.parametrize(
