@@ -10,7 +10,6 @@ import re
 import shutil
 import subprocess
 import time
-import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -24,7 +23,6 @@ from reclib.files import PARTIAL, explained, locked, publish
 from reclib.schema import InputError
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
 
 _PACKAGES = ("torch", "transformers", "tokenizers", "peft", "numpy", "pandas")
@@ -206,6 +204,8 @@ def _write(folder: Path, name: str, value: Any) -> str:
     """Write one result and return its kind."""
     import numpy as np
 
+    from reclib.arrays import write_arrays
+
     if isinstance(value, np.ndarray):
         value = {name: value}
     try:
@@ -216,7 +216,7 @@ def _write(folder: Path, name: str, value: Any) -> str:
         if kind == "table":
             value.to_parquet(path)
         elif kind == "arrays":
-            _write_arrays(path, value)
+            write_arrays(path, value, is_compressed=True)
         else:
             path.write_text(json.dumps(value, indent=1, allow_nan=False), "utf-8")
     except (TypeError, ValueError) as error:
@@ -238,26 +238,16 @@ def _kind(value: Any) -> str:
     return "arrays" if any(isinstance(each, np.ndarray) for each in value.values()) else "json"
 
 
-def _write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """What `np.savez_compressed` writes, but arrays of objects are refused on every numpy, not pickled."""
-    import numpy as np
-
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, array in arrays.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
-                np.lib.format.write_array(file, np.asarray(array), allow_pickle=False)
-
-
 def _read(path: Path) -> Any:
-    import numpy as np
     import pandas as pd
+
+    from reclib.arrays import read_arrays
 
     if path.suffix == ".parquet":
         return _table(pd.read_parquet(path))
     if path.suffix == ".json":
         return json.loads(path.read_text("utf-8"))
-    with np.load(path, allow_pickle=False) as arrays:
-        return {name: arrays[name] for name in arrays.files}
+    return read_arrays(path)
 
 
 def _table(table: pd.DataFrame) -> pd.DataFrame:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from reclib.arrays import read_arrays, write_arrays
 from reclib.decoding.scoring import edge_logits
 from reclib.decoding.search_trie import SearchTrie
 from reclib.kernels.masked_softmax import segment_logsumexp
@@ -33,14 +34,12 @@ class Edges:
 
     def save(self, path: Path) -> None:
         """Write the arrays to a file that is named as given."""
-        with path.open("wb") as file:
-            np.savez(file, child=self.child, log_prob=self.log_prob, is_best=self.is_best)
+        write_arrays(path, vars(self))
 
     @classmethod
     def load(cls, path: Path) -> Edges:
         """Read what `save` wrote."""
-        with np.load(path, allow_pickle=False) as arrays:
-            return cls(arrays["child"], arrays["log_prob"], arrays["is_best"])
+        return cls(**read_arrays(path))
 
     @classmethod
     def joined(cls, parts: list[Edges]) -> Edges:

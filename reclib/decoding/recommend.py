@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from reclib.arrays import read_arrays, save_arrays
 from reclib.config import DecodingConfig, config_hash
 from reclib.decoding.beam import constrained_beam_search
 from reclib.decoding.exact import exact_top_k
 from reclib.decoding.lists import Lists
 from reclib.decoding.search_trie import SearchTrie
-from reclib.files import atomic_write
 from reclib.models.causal_lm import CausalLM
 from reclib.schema import InputError
 from reclib.text.tokenization import PromptTokens
@@ -52,11 +52,11 @@ def recommend(
         for number, first in enumerate(range(0, len(prompts), per_file)):
             rows = order[first : first + per_file]
             path = None if workdir is None else workdir / f"lists-{key}-{number:05d}.npz"
-            part = _load(path) if path is not None and path.exists() else None
+            part = Lists(**read_arrays(path)) if path is not None and path.exists() else None
             if part is None:
                 part = _group(lm, prompts, search, config, rows, bar)
                 if path is not None:
-                    _save(part, path)
+                    save_arrays(path, vars(part))
             else:
                 bar.update(len(rows))
             lists.items[rows], lists.scores[rows] = part.items, part.scores
@@ -120,16 +120,3 @@ def input_digest(prompts: PromptTokens, trie: ItemTrie) -> str:
     ):
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
-
-
-def _save(part: Lists, path: Path) -> None:
-    def write(target: Path) -> None:
-        with target.open("wb") as file:
-            np.savez(file, items=part.items, scores=part.scores)
-
-    atomic_write(path, write)
-
-
-def _load(path: Path) -> Lists:
-    with np.load(path) as arrays:
-        return Lists(arrays["items"], arrays["scores"])

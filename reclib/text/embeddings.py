@@ -6,13 +6,12 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 from tqdm.auto import tqdm
 
-from reclib.files import atomic_write
+from reclib.arrays import load_arrays, save_array, save_arrays
 from reclib.schema import PAD_IDX, InputError
 
 Encode = Callable[[list[str]], np.ndarray]  # n texts → (n, E)
@@ -57,19 +56,19 @@ class TextEmbeddings:
     def save(self, path: Path) -> None:
         """Write `path`.npz and nothing else, in one step."""
         about = json.dumps({"encoder": self.encoder, "fingerprint": self.fingerprint})
-        atomic_write(
-            path.with_name(f"{path.name}.npz"),
-            partial(_write_npz, matrix=self.matrix, about=about),
-        )
+        arrays = {"matrix": self.matrix, "about": np.array(about)}
+        save_arrays(path.with_name(f"{path.name}.npz"), arrays)
 
     @classmethod
     def load(cls, path: Path) -> TextEmbeddings:
-        """Read what `save` wrote to this path. Raises InputError where there is no such file, naming it."""
-        file = path.with_name(f"{path.name}.npz")
-        if not file.is_file():
-            raise InputError(f"no text embeddings at {file}: embed the texts of the catalogue first")
-        with np.load(file, allow_pickle=False) as arrays:
-            return cls(matrix=arrays["matrix"], **json.loads(str(arrays["about"])))
+        """Read what `save` wrote to this path. Raises InputError where there is none, or it is broken."""
+        arrays = load_arrays(
+            path.with_name(f"{path.name}.npz"),
+            ("matrix", "about"),
+            what="text embeddings",
+            remedy="embed the texts of the catalogue first",
+        )
+        return cls(matrix=arrays["matrix"], **json.loads(str(arrays["about"])))
 
 
 def embed_texts(
@@ -91,7 +90,7 @@ def embed_texts(
         if not file.is_file():
             rows = np.asarray(encode(distinct[start : start + block]), dtype=np.float32)
             _check_rows(rows, len(distinct[start : start + block]), encoder)
-            atomic_write(file, partial(_write_npy, rows=rows))
+            save_array(file, rows)
         parts.append(np.load(file, allow_pickle=False))
     place = {text: row for row, text in enumerate(distinct)}
     rows = np.concatenate(parts)[[place[text] for text in texts]]
@@ -118,13 +117,3 @@ def _digest(texts: Sequence[str]) -> str:
 def _check_rows(rows: np.ndarray, n_texts: int, encoder: str) -> None:
     if rows.ndim != 2 or len(rows) != n_texts:
         raise InputError(f"{encoder} gave an array of shape {rows.shape} for {n_texts} texts: one row a text")
-
-
-def _write_npy(path: Path, rows: np.ndarray) -> None:
-    with path.open("wb") as file:  # a path would get another ending
-        np.save(file, rows, allow_pickle=False)
-
-
-def _write_npz(path: Path, matrix: np.ndarray, about: str) -> None:
-    with path.open("wb") as file:
-        np.savez(file, matrix=matrix, about=np.array(about))

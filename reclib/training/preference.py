@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from transformers import TrainerCallback
 
+from reclib.arrays import save_array
 from reclib.config import PreferenceConfig, TuneConfig
 from reclib.data.dataset import Dataset
-from reclib.files import atomic_write
 from reclib.models.causal_lm import CausalLM, load_adapter
 from reclib.schema import InputError
 from reclib.text.tokenization import ItemTokens, PromptTokens
@@ -115,8 +115,8 @@ def reference_log_probabilities(
         path = folder / f"{first}.npy"
         if not path.exists():
             rows = np.arange(first, min(first + WINDOWS_PER_FILE, len(answers)))
-            _save(_pass(lm, prompts.take(rows), answers[rows], item_tokens, mixed_precision), path)
-        parts.append(np.load(path))
+            save_array(path, _pass(lm, prompts.take(rows), answers[rows], item_tokens, mixed_precision))
+        parts.append(np.load(path, allow_pickle=False))
     return np.concatenate(parts)
 
 
@@ -145,11 +145,3 @@ def _digest(prompts: PromptTokens, answers: np.ndarray, adapter: Path) -> str:
     for array in (prompts.head, prompts.tokens, prompts.start, answers):
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()[:16]
-
-
-def _save(values: np.ndarray, path: Path) -> None:
-    def write(target: Path) -> None:
-        with target.open("wb") as file:
-            np.save(file, values)
-
-    atomic_write(path, write)

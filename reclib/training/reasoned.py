@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
+from reclib.arrays import load_arrays, save_arrays
 from reclib.data.dataset import Windows
-from reclib.files import atomic_write
 from reclib.schema import InputError
 
 _ARRAYS = ("rows", "histories", "items", "is_chosen", "reasoning", "text")
@@ -78,19 +77,14 @@ class ReasonedWindows:
 
     def save(self, path: Path) -> None:
         """Write `path`.npz and nothing else, in one step."""
-        atomic_write(path.with_name(f"{path.name}.npz"), partial(_write, examples=self))
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        save_arrays(path.with_name(f"{path.name}.npz"), arrays)
 
     @classmethod
     def load(cls, path: Path) -> ReasonedWindows:
         """Read what `save` wrote to this path. Raises InputError where there is none, or it is broken."""
         file = path.with_name(f"{path.name}.npz")
-        if not file.is_file():
-            raise InputError(f"no reasoned windows at {file}: make them first")
-        try:
-            with np.load(file, allow_pickle=False) as arrays:
-                return cls(**{name: arrays[name] for name in _ARRAYS})
-        except (KeyError, ValueError, zipfile.BadZipFile) as error:
-            raise InputError(f"{file} is not what was saved there ({error}): make it again") from error
+        return cls(**load_arrays(file, _ARRAYS, what="reasoned windows", remedy="make them first"))
 
 
 def usable(examples: ReasonedWindows, windows: Windows, rows: np.ndarray) -> np.ndarray:
@@ -103,8 +97,3 @@ def usable(examples: ReasonedWindows, windows: Windows, rows: np.ndarray) -> np.
     users, times = windows.user_id, windows.timestamp
     is_other = users[rows][:, None] != users[examples.rows][None, :]
     return is_other | (times[examples.rows][None, :] < times[rows][:, None])
-
-
-def _write(path: Path, examples: ReasonedWindows) -> None:
-    with path.open("wb") as file:  # a path would get another ending
-        np.savez(file, **{name: getattr(examples, name) for name in _ARRAYS})

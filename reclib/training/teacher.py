@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
+from reclib.arrays import load_arrays, save_arrays
 from reclib.data.dataset import Windows
-from reclib.files import atomic_write
 from reclib.schema import PAD_IDX, InputError
 
 _ARRAYS = ("items", "distance", "embedding")
+_TEXTS = ("windows", "about")
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,33 +102,21 @@ class Teacher:
 
     def save(self, path: Path) -> None:
         """Write `path`.npz and nothing else, in one step."""
-        atomic_write(path.with_name(f"{path.name}.npz"), partial(_write, teacher=self))
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        texts = {name: np.array(getattr(self, name)) for name in _TEXTS}
+        save_arrays(path.with_name(f"{path.name}.npz"), {**arrays, **texts})
 
     @classmethod
     def load(cls, path: Path) -> Teacher:
         """Read what `save` wrote to this path. Raises InputError for a file that is missing or is not one."""
-        file = path.with_name(f"{path.name}.npz")
-        if not file.is_file():
-            raise InputError(f"no teacher at {file}: make the lists of the training windows first")
-        try:
-            with file.open("rb") as opened, np.load(opened, allow_pickle=False) as found:
-                arrays = {name: found[name] for name in _ARRAYS}
-                windows, about = str(found["windows"]), str(found["about"])
-        except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
-            raise InputError(f"{file} is not a saved teacher ({error}): make its lists again") from error
-        return cls(**arrays, windows=windows, about=about)
-
-
-def _write(path: Path, teacher: Teacher) -> None:
-    with path.open("wb") as file:  # a path would get another ending
-        np.savez(
-            file,
-            items=teacher.items,
-            distance=teacher.distance,
-            embedding=teacher.embedding,
-            windows=np.array(teacher.windows),
-            about=np.array(teacher.about),
+        found = load_arrays(
+            path.with_name(f"{path.name}.npz"),
+            (*_ARRAYS, *_TEXTS),
+            what="teacher",
+            remedy="make the lists of the training windows first",
         )
+        lists = {name: found[name] for name in _ARRAYS}
+        return cls(**lists, windows=str(found["windows"]), about=str(found["about"]))
 
 
 def _check_lists(items: np.ndarray, *, n_items: int) -> None:

@@ -27,7 +27,18 @@ LAYERS: dict[str, int] = {
     "plotting": 8,
     "top": 9,
 }
-BASE = {"config", "paths", "seeding", "schema", "files", "artifacts", "assets", "environment", "sweep"}
+BASE = {
+    "config",
+    "paths",
+    "seeding",
+    "schema",
+    "arrays",
+    "files",
+    "artifacts",
+    "assets",
+    "environment",
+    "sweep",
+}
 TOP = {
     "__main__",
     "board",

@@ -115,11 +115,11 @@ def test_a_file_that_is_missing_or_broken_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no teacher at .*lost\.npz: make the lists"):
         Teacher.load(tmp_path / "lost")
     (tmp_path / "cut.npz").write_bytes(b"PK\x03\x04 cut off")
-    with pytest.raises(InputError, match=r"cut\.npz is not a saved teacher"):
+    with pytest.raises(InputError, match=r"cut\.npz holds no teacher"):
         Teacher.load(tmp_path / "cut")
     np.savez(tmp_path / "part.npz", items=made().items)
-    with pytest.raises(InputError, match=r"part\.npz is not a saved teacher"):
+    with pytest.raises(InputError, match=r"part\.npz holds no teacher"):
         Teacher.load(tmp_path / "part")
     np.savez(tmp_path / "objects.npz", **dict.fromkeys(("items", "distance", "embedding"), np.array([{}])))
-    with pytest.raises(InputError, match=r"objects\.npz is not a saved teacher"):
+    with pytest.raises(InputError, match=r"objects\.npz holds no teacher"):
         Teacher.load(tmp_path / "objects")

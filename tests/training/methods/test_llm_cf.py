@@ -165,7 +165,7 @@ def test_reasoned_windows_are_kept_whole(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="row 1 of reasoning is not finite"):
         replace(examples(), reasoning=examples().reasoning * np.where(np.arange(24) == 1, np.nan, 1)[:, None])
     (tmp_path / "bad.npz").write_bytes(b"nothing")
-    with pytest.raises(InputError, match="make it again"):
+    with pytest.raises(InputError, match="holds no reasoned windows"):
         ReasonedWindows.load(tmp_path / "bad")
 
 
