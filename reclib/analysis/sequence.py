@@ -9,19 +9,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from reclib import artifacts, files
+from reclib import files
 from reclib.analysis.sequence_cells import Cell
 from reclib.analysis.spaces import embedding_views
-from reclib.analysis.workbench import DATA_SEED, usual_device
+from reclib.analysis.workbench import DATA_SEED, StudyBench
 from reclib.artifacts import Artifact
-from reclib.config import BackboneConfig, DataConfig, Profile, SequenceTrainConfig, TextConfig, canonical_json
+from reclib.config import BackboneConfig, DataConfig, SequenceTrainConfig, TextConfig, canonical_json
 from reclib.data.dataset import Dataset
 from reclib.data.load import load
 from reclib.evaluation.full_ranking import rank_windows, recommend_lists, validation_ndcg
@@ -74,27 +74,16 @@ class TrainedConfig:
     keeps_spaces: bool = False
 
 
-class SequenceBench:
-    """What the cells of a grid share: data sets, text embeddings and tuned options, each made on first use.
+class SequenceBench(StudyBench):
+    """What the cells of a grid share, each made on first use: data sets, text embeddings, tuned options."""
 
-    artifact: where results come from: a notebook's `run.artifact`, or the cache itself
-    """
+    @cached_property
+    def _datasets(self) -> dict[DataConfig, Dataset]:
+        return {}
 
-    def __init__(
-        self,
-        profile: Profile,
-        artifact: Callable[..., Artifact] = artifacts.get_or_compute,
-        *,
-        device: str | None = None,
-    ) -> None:
-        self.profile = profile
-        self.artifact = artifact
-        self.device = device or usual_device()
-        self._datasets: dict[DataConfig, Dataset] = {}
-        self._texts: dict[DataConfig, tuple[Artifact, TextEmbeddings]] = {}
-
-    def __repr__(self) -> str:
-        return f"SequenceBench({self.profile.name}, {self.device})"
+    @cached_property
+    def _texts(self) -> dict[DataConfig, tuple[Artifact, TextEmbeddings]]:
+        return {}
 
     def dataset(self, data: DataConfig) -> Dataset:
         """A data set, after preprocessing; the same for every seed."""

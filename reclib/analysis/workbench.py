@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from reclib import artifacts
 from reclib.artifacts import Artifact
 from reclib.config import DataConfig, LMConfig, Profile
 from reclib.data.dataset import Dataset, Windows
@@ -25,6 +27,27 @@ DATA_SEED = 0  # the data set and the held-out sample are the same for every tra
 def usual_device() -> str:
     """The GPU where there is one."""
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+class StudyBench:
+    """What the cached steps of a study share: its profile, and the device that they run on.
+
+    artifact: where results come from: a notebook's `run.artifact`, or the cache itself
+    """
+
+    def __init__(
+        self,
+        profile: Profile,
+        artifact: Callable[..., Artifact] = artifacts.get_or_compute,
+        *,
+        device: str | None = None,
+    ) -> None:
+        self.profile = profile
+        self.artifact = artifact
+        self.device = device or usual_device()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.profile.name}, {self.device})"
 
 
 class Workbench:

@@ -47,14 +47,7 @@ def tokenize_hybrid_prompts(
     tokens, start = pieces.join(kept)
     if user_ids is not None:
         tokens, start = _behind_openings(tokens, start, opening, np.asarray(user_ids))
-    dropped = np.count_nonzero(history, axis=1) - np.count_nonzero(kept, axis=1)
-    return PromptTokens(
-        head=head,
-        tokens=tokens,
-        start=start,
-        n_truncated=int(np.count_nonzero(dropped)),
-        n_dropped=int(dropped.sum()),
-    )
+    return PromptTokens.of_kept(head, tokens, start, kept=kept, history=history)
 
 
 def stacked(first: PromptTokens, second: PromptTokens) -> PromptTokens:

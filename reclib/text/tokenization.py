@@ -88,6 +88,15 @@ class PromptTokens:
     n_dropped: int = 0
     in_pieces: bool = True
 
+    @classmethod
+    def of_kept(
+        cls, head: np.ndarray, tokens: np.ndarray, start: np.ndarray, *, kept: np.ndarray, history: np.ndarray
+    ) -> PromptTokens:
+        """Prompts that hold the items `kept` (W, S) of the history (W, S); what they lost is counted."""
+        n_lost = np.count_nonzero(history, axis=1) - np.count_nonzero(kept, axis=1)
+        n_truncated, n_dropped = int(np.count_nonzero(n_lost)), int(n_lost.sum())
+        return cls(head=head, tokens=tokens, start=start, n_truncated=n_truncated, n_dropped=n_dropped)
+
     def __len__(self) -> int:
         return len(self.start) - 1
 
@@ -178,15 +187,8 @@ def tokenize_prompts(
         kept, rows = prompt_pieces.fit_whole_prompts(history, titles, domain, tokenizer, max_tokens)
         head = head[: len(commonprefix([head.tolist(), *rows]))]
         tokens, start = flatten([row[len(head) :] for row in rows])
-    dropped = np.count_nonzero(history, axis=1) - np.count_nonzero(kept, axis=1)
-    return PromptTokens(
-        head=head,
-        tokens=tokens,
-        start=start,
-        n_truncated=int(np.count_nonzero(dropped)),
-        n_dropped=int(dropped.sum()),
-        in_pieces=in_pieces,
-    )
+    prompts = PromptTokens.of_kept(head, tokens, start, kept=kept, history=history)
+    return replace(prompts, in_pieces=in_pieces)
 
 
 def load_llama3_tokenizer(path: Path | str) -> Any:

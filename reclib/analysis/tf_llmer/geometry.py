@@ -7,7 +7,6 @@ measured and tried here. None of the numbers is a reproduction of the paper's, w
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,10 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from reclib import artifacts
-from reclib.analysis.workbench import DATA_SEED, usual_device
+from reclib.analysis.workbench import DATA_SEED, StudyBench
 from reclib.artifacts import Artifact
-from reclib.config import DataConfig, GeometryConfig, Profile, TextConfig
+from reclib.config import DataConfig, GeometryConfig, TextConfig
 from reclib.data.cooccurrence import training_graph
 from reclib.data.dataset import Dataset
 from reclib.data.load import load
@@ -48,26 +46,12 @@ class PooledTextConfig:
     poolings: tuple[str, ...]
 
 
-class GeometryBench:
-    """The data set of a profile's sequence recommenders, with the text tables that are looked at.
+class GeometryBench(StudyBench):
+    """The data set of a profile's sequence recommenders, with the text tables that are looked at."""
 
-    artifact: where results come from: a notebook's `run.artifact`, or the cache itself
-    """
-
-    def __init__(
-        self,
-        profile: Profile,
-        artifact: Callable[..., Artifact] = artifacts.get_or_compute,
-        *,
-        device: str | None = None,
-    ) -> None:
-        self.profile = profile
-        self.artifact = artifact
-        self.device = device or usual_device()
-        self._spaces: dict[str, TextGeometry] = {}
-
-    def __repr__(self) -> str:
-        return f"GeometryBench({self.data.source}, {self.settings.lm}, {self.device})"
+    @cached_property
+    def _spaces(self) -> dict[str, TextGeometry]:
+        return {}
 
     @property
     def settings(self) -> GeometryConfig:

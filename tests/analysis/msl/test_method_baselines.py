@@ -12,33 +12,17 @@ import pandas as pd
 import pytest
 
 from reclib.analysis.msl.method_baselines import MethodBench, TuneMethodConfig, tune_method_step
-from reclib.analysis.msl.traditional import TraditionalBench, TuneTraditionalConfig
-from reclib.config import BackboneConfig, DataConfig, SequenceTrainConfig, SyntheticConfig, canonical_json
-from reclib.data.dataset import Dataset, joined
-from reclib.data.load import load
+from reclib.analysis.msl.traditional import TraditionalBench
+from reclib.config import canonical_json
+from reclib.data.dataset import joined
 from reclib.schema import InputError
 from reclib.training.methods import METHODS
 from reclib.training.teacher import Teacher
+from tests.analysis.msl.made_tuning import dataset, tune_config
 from tests.training.made_examples import examples_of
 from tests.training.made_teacher import teacher_of
 
-CONFIG = TuneTraditionalConfig(
-    data=DataConfig(
-        source="synthetic",
-        history_length=5,
-        synthetic=SyntheticConfig(n_users=80, n_items=30, learnability=1.0),
-    ),
-    backbone=BackboneConfig(d_model=16, n_layers=1),
-    train=SequenceTrainConfig(loss="cross_entropy", positions="last", epochs=4, batch_size=32),
-    learning_rates=(1e-5, 1e-2),
-    dropouts=(0.1,),
-    weight_decays=(0.0,),
-)
-
-
-@lru_cache
-def dataset() -> Dataset:
-    return load(CONFIG.data, seed=0)
+CONFIG = tune_config(epochs=4, learning_rates=(1e-5, 1e-2), dropouts=(0.1,))
 
 
 def teacher() -> Teacher:

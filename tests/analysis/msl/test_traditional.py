@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -12,32 +11,14 @@ from reclib.analysis.msl import traditional_tables
 from reclib.analysis.msl.traditional import (
     RefitConfig,
     TraditionalBench,
-    TuneTraditionalConfig,
     train_step,
     tune_step,
     with_validation,
 )
-from reclib.config import PAPER, BackboneConfig, DataConfig, SequenceTrainConfig, SyntheticConfig
-from reclib.data.dataset import Dataset
-from reclib.data.load import load
+from reclib.config import PAPER
+from tests.analysis.msl.made_tuning import dataset, tune_config
 
-CONFIG = TuneTraditionalConfig(
-    data=DataConfig(
-        source="synthetic",
-        history_length=5,
-        synthetic=SyntheticConfig(n_users=80, n_items=30, learnability=1.0),
-    ),
-    backbone=BackboneConfig(d_model=16, n_layers=1),
-    train=SequenceTrainConfig(loss="cross_entropy", positions="last", epochs=8, batch_size=32),
-    learning_rates=(1e-2, 1e-5),
-    dropouts=(0.0,),
-    weight_decays=(0.0,),
-)
-
-
-@lru_cache
-def dataset() -> Dataset:
-    return load(CONFIG.data, seed=0)
+CONFIG = tune_config(epochs=8, learning_rates=(1e-2, 1e-5), dropouts=(0.0,))
 
 
 def test_tuning_tries_every_setting_and_takes_the_best_on_validation() -> None:
