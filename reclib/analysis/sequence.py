@@ -103,11 +103,14 @@ class SequenceBench(StudyBench):
         return self._texts[data]
 
     def tuned(self, data: DataConfig, backbone: str, method: str) -> Any:
-        """The options of a method: the best of its grid on validation, its defaults without a budget."""
+        """The options of a method: the best of its grid on validation, its defaults without a budget.
+
+        The choice is made on the backbone `sequence.tuned_on` where there is one.
+        """
         defaults = METHODS[method].options()
         if not self.profile.sequence.tuning:
             return defaults
-        chosen = self._tuning(data, backbone, method)["chosen"]
+        chosen = self._tuning(data, self._tuned_on(backbone), method)["chosen"]
         return METHODS[method].grid[chosen["place"]]
 
     def tuning_table(self, cells: Iterable[Cell]) -> pd.DataFrame:
@@ -115,7 +118,7 @@ class SequenceBench(StudyBench):
 
         Without a budget, one row a method with its defaults.
         """
-        groups = dict.fromkeys((cell.data, cell.backbone, cell.method) for cell in cells)
+        groups = dict.fromkeys((cell.data, self._tuned_on(cell.backbone), cell.method) for cell in cells)
         parts = []
         for data, backbone, method in groups:
             if self.profile.sequence.tuning:
@@ -172,6 +175,9 @@ class SequenceBench(StudyBench):
 
     def _upstream(self, data: DataConfig, method: str) -> list[Artifact]:
         return [self.text(data)[0]] if METHODS[method].reads_text else []
+
+    def _tuned_on(self, backbone: str) -> str:
+        return self.profile.sequence.tuned_on or backbone
 
     def _version(self, method: str) -> int:
         """The schema_version of a step that trains: either part only ever rises, and so does their sum."""

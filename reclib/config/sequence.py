@@ -81,6 +81,7 @@ class SequenceConfig:
     backbones: those that all methods are compared on; more_backbones: those of FAERec and nothing else
     redundancies, alignments: the λ and the α that FAERec's sensitivity is shown at
     tuning: settings of its grid that each method is tuned over, on validation; 0 takes its defaults
+    tuned_on: the backbone whose choice all backbones take; None tunes each method on each backbone
     """
 
     data: DataConfig = field(default_factory=lambda: DataConfig(split="leave_one_out", history_length=50))
@@ -96,6 +97,7 @@ class SequenceConfig:
     redundancies: tuple[float, ...] = (0.001, 0.01, 0.1)
     alignments: tuple[float, ...] = (0.1, 0.3, 0.5)
     tuning: int = 0
+    tuned_on: str | None = None
 
     def __post_init__(self) -> None:
         settle(self, "sequence", positive=("redundancies", "alignments"), not_negative=("tuning",))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,19 @@ def test_tuning_tries_the_same_number_of_settings_for_all_and_reads_no_test_wind
     assert chosen["faerec"] == table[table["method"] == "faerec"]["ndcg"].max()
     best = int(table[table["method"] == "faerec"].reset_index()["ndcg"].argmax())
     assert tuning.config(cells[1]).options == METHODS["faerec"].grid[best]
+
+
+def test_what_is_tuned_on_one_backbone_serves_all() -> None:
+    changes = {"tuning": 2, "tuned_on": "gru4rec", "train.epochs": 1}
+    profile = config.override(PROFILE, **{f"sequence.{name}": value for name, value in changes.items()})
+    tuning = SequenceBench(profile)
+    cells = [cell for cell in sequence_cells.main_cells(PROFILE) if cell.method == "llminit"][:1]
+    cells.append(replace(cells[0], backbone="gru4rec"))
+    table = tuning.tuning_table(cells)
+    assert table["backbone"].tolist() == ["gru4rec"] * 2
+    best = int(table["ndcg"].argmax())
+    assert [tuning.config(cell).options for cell in cells] == [METHODS["llminit"].grid[best]] * 2
+    assert tuning.config(cells[0]).backbone.name == "sasrec"
 
 
 def test_grids_are_of_equal_size() -> None:
