@@ -26,7 +26,7 @@ HYBRID_ROWS = (
 class StabilityConfig:
     """Runs of each method from several seeds; all else is as the profile has it.
 
-    source, lm: data set and language model; n_users: of a made data set
+    source, lm: data set and language model; n_users, n_items: of a made data set
     n_windows, epochs, learning_rate: of every run; evaluation_windows: test windows that are ranked
     fewer_windows: the other numbers of training windows that the learning curve is drawn through
     seeds: of the runs
@@ -35,6 +35,7 @@ class StabilityConfig:
     source: str = "synthetic"
     lm: str = "random"
     n_users: int = 600
+    n_items: int = 100
     n_windows: int = 512
     epochs: int = 1
     learning_rate: float = 1e-2
@@ -44,7 +45,8 @@ class StabilityConfig:
 
     def __post_init__(self) -> None:
         positive = (
-            "n_users", "n_windows", "epochs", "learning_rate", "evaluation_windows", "fewer_windows"
+            "n_users", "n_items", "n_windows", "epochs", "learning_rate", "evaluation_windows",
+            "fewer_windows",
         )  # fmt: skip
         settle(self, "msl_tables.stability", positive=positive)
         if len(self.seeds) < 2:
@@ -68,6 +70,8 @@ class MSLTablesConfig:
     hybrids: those of HYBRID_ROWS that the main table has on the profile's data
     made: of the table that has every row, all of HYBRID_ROWS among them, on a made catalogue
     stability: of the runs from several seeds
+    temperatures: of MSL, each tried from every seed on two data sets
+    temperature, temperature_elsewhere: of those runs on the one and on the other
     """
 
     bound_windows: int = 32
@@ -83,10 +87,17 @@ class MSLTablesConfig:
     hybrids: tuple[str, ...] = ()
     made: StabilityConfig = field(default_factory=lambda: StabilityConfig(seeds=(0, 1)))
     stability: StabilityConfig = field(default_factory=StabilityConfig)
+    temperatures: tuple[float, ...] = (1.0, 1.5, 2.0, 4.0)
+    temperature: StabilityConfig = field(default_factory=lambda: StabilityConfig(seeds=(0, 1, 2, 3)))
+    temperature_elsewhere: StabilityConfig = field(
+        default_factory=lambda: StabilityConfig(
+            n_users=1_500, n_items=500, n_windows=1_024, seeds=(0, 1, 2, 3)
+        )
+    )
 
     def __post_init__(self) -> None:
         windows = ("bound_windows", "list_windows", "logit_windows", "preference_windows", "taught_windows")
-        positive = (*windows, "cost_windows", "cost_batch")
+        positive = (*windows, "cost_windows", "cost_batch", "temperatures")
         settle(self, "msl_tables", positive=positive, not_negative=("method_budget",))
         for group, known in (("methods", TABLE_METHODS), ("hybrids", HYBRID_ROWS)):
             unknown = [name for name in getattr(self, group) if name not in known]
@@ -115,6 +126,11 @@ SMOKE_MSL_TABLES = MSLTablesConfig(
     stability=StabilityConfig(
         n_users=100, n_windows=48, evaluation_windows=24, fewer_windows=(24,), seeds=(0, 1)
     ),
+    temperatures=(1.0, 2.0),
+    temperature=StabilityConfig(n_users=100, n_windows=48, evaluation_windows=24, seeds=(0, 1)),
+    temperature_elsewhere=StabilityConfig(
+        n_users=100, n_items=60, n_windows=48, evaluation_windows=24, seeds=(0, 1)
+    ),
 )
 
 PAPER_MSL_TABLES = MSLTablesConfig(
@@ -133,6 +149,7 @@ PAPER_MSL_TABLES = MSLTablesConfig(
         source="synthetic",  # ours: what any machine can run to a decision
         lm="random",  # ours
         n_users=600,  # ours
+        n_items=100,  # ours
         n_windows=512,  # ours
         epochs=10,  # ours: 40 steps of the profile's batches
         learning_rate=1e-2,  # ours
@@ -144,6 +161,32 @@ PAPER_MSL_TABLES = MSLTablesConfig(
         source="msl_toy",  # [MSL] Table 3; msl_book by override
         lm="smollm2-135m-instruct",  # ours: [MSL] §5.1.3 has LLaMA3-8B
         n_users=1,  # ours: not read, the data set is no made one
+        n_items=1,  # ours: not read
+        n_windows=10_000,  # released code: train_10000
+        epochs=10,  # [MSL] §5.1.3
+        learning_rate=1e-4,  # released code
+        evaluation_windows=1_000_000,  # [MSL] §5.1.1: all test windows
+        fewer_windows=(1_000, 3_000),  # ours
+        seeds=(0, 1, 2, 3, 4),  # ours: [MSL] Table 3 does not say how many
+    ),
+    temperatures=(1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0),  # [MSL] Fig. 6
+    temperature=StabilityConfig(
+        source="msl_book",  # [MSL] Fig. 6
+        lm="smollm2-135m-instruct",  # ours: [MSL] §5.1.3 has LLaMA3-8B
+        n_users=1,  # ours: not read, the data set is no made one
+        n_items=1,  # ours: not read
+        n_windows=10_000,  # released code: train_10000
+        epochs=10,  # [MSL] §5.1.3
+        learning_rate=1e-4,  # released code
+        evaluation_windows=1_000_000,  # [MSL] §5.1.1: all test windows
+        fewer_windows=(1_000, 3_000),  # ours
+        seeds=(0, 1, 2, 3, 4),  # ours: [MSL] Table 3 does not say how many
+    ),
+    temperature_elsewhere=StabilityConfig(
+        source="msl_toy",  # [MSL] Fig. 6
+        lm="smollm2-135m-instruct",  # ours: [MSL] §5.1.3 has LLaMA3-8B
+        n_users=1,  # ours: not read, the data set is no made one
+        n_items=1,  # ours: not read
         n_windows=10_000,  # released code: train_10000
         epochs=10,  # [MSL] §5.1.3
         learning_rate=1e-4,  # released code

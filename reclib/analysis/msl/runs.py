@@ -15,7 +15,7 @@ from reclib.analysis.msl import steps
 from reclib.analysis.msl.preference import prefer_step, preferred_config
 from reclib.analysis.workbench import Workbench
 from reclib.artifacts import Artifact
-from reclib.config import DataConfig, LMConfig, Profile
+from reclib.config import DataConfig, LMConfig, ObjectiveConfig, Profile
 from reclib.config.msl_tables import TABLE_METHODS
 
 REFERENCE, PREFERENCE = "lml", "sdpo"
@@ -25,13 +25,13 @@ GetOrCompute = Callable[..., Artifact]
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One run: a method of METHODS under a seed.
+    """One run: a method of METHODS, or any objective, under a seed.
 
     reference_seed: of the adapter that S-DPO starts from; None is the run's own
     """
 
     profile: Profile
-    method: str
+    method: str | ObjectiveConfig
     seed: int
     reference_seed: int | None = None
 

@@ -35,6 +35,7 @@ def stability_profile(profile: Profile, settings: StabilityConfig | None = None)
         **{
             "data.source": settings.source,
             "data.synthetic.n_users": settings.n_users,
+            "data.synthetic.n_items": settings.n_items,
             "lm.name": settings.lm,
             "tune.n_windows": settings.n_windows,
             "tune.epochs": settings.epochs,

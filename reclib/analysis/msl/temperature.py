@@ -1,0 +1,124 @@
+"""Where the best temperature of MSL lies on several data sets, over several seeds ([MSL] Fig. 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from reclib.analysis.msl.runs import Cell
+from reclib.analysis.msl.stability import stability_profile, window_ndcg
+from reclib.analysis.workbench import Workbench
+from reclib.artifacts import Artifact
+from reclib.config import ObjectiveConfig, Profile
+from reclib.evaluation.statistics import bootstrap_interval, resampling_weights
+from reclib.schema import InputError
+from reclib.seeding import numpy_generator
+
+Ranked = Mapping[tuple[float, int], Artifact]
+Values = Mapping[str, pd.DataFrame]  # of `ndcg`, by data set
+
+
+def catalogues(profile: Profile) -> dict[str, Profile]:
+    """The profile with each data set that the best temperature is looked for on, by a name for tables.
+
+    Raises InputError where both are one.
+    """
+    found = {}
+    for settings in (profile.msl_tables.temperature, profile.msl_tables.temperature_elsewhere):
+        changed = replace(stability_profile(profile, settings), seeds=settings.seeds)
+        is_made = settings.source == "synthetic"
+        found[f"synthetic, {settings.n_items} items" if is_made else settings.source] = changed
+    if len(found) == 1:
+        raise InputError(
+            f"msl_tables.temperature and temperature_elsewhere are both {next(iter(found))}: "
+            "name two data sets"
+        )
+    return found
+
+
+def cells(profile: Profile) -> dict[tuple[float, int], Cell]:
+    """Runs of MSL by temperature and seed on one data set, of a profile of `catalogues`."""
+    return {
+        (tau, seed): Cell(profile=profile, method=ObjectiveConfig(name="msl", temperature=tau), seed=seed)
+        for tau in profile.msl_tables.temperatures
+        for seed in profile.seeds
+    }
+
+
+def ndcg(ranked: Ranked, bench: Workbench, profile: Profile, *, k: int = 10) -> pd.DataFrame:
+    """NDCG@K by temperature, seed and test window: temperature, seed, window, value."""
+    parts = []
+    for (tau, seed), artifact in ranked.items():
+        values = window_ndcg(artifact, bench, profile, k)
+        about = {"temperature": tau, "seed": seed, "window": np.arange(len(values))}
+        parts.append(pd.DataFrame({**about, "value": values}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def curve_table(values: pd.DataFrame, *, n_resamples: int, k: int = 10) -> pd.DataFrame:
+    """Rows for `plotting.figures.temperature_curve`; intervals over windows of the mean over the seeds."""
+    rows = []
+    for tau, part in values.groupby("temperature"):
+        means = part.groupby("window")["value"].mean().to_numpy()
+        generator = numpy_generator(0, f"temperature curve {tau}")
+        low, high = bootstrap_interval(means, generator=generator, n_resamples=n_resamples)
+        rows.append((tau, means.mean(), float(low), float(high)))
+    table = pd.DataFrame(rows, columns=["temperature", "value", "low", "high"])
+    missing = {"temperature_low": np.nan, "temperature_high": np.nan}
+    return table.assign(method="msl", metric="NDCG", k=k, **missing).astype({"k": "Int64"})
+
+
+def best_temperatures(values: pd.DataFrame, *, n_resamples: int) -> np.ndarray:
+    """The temperature with the highest mean in each resample of windows and seeds, (n_resamples,).
+
+    One draw of windows and seeds serves all temperatures, so that the choice is made again in each.
+    """
+    table = values.pivot(index=["seed", "window"], columns="temperature", values="value")
+    n_seeds = table.index.get_level_values("seed").nunique()
+    cube = table.to_numpy().reshape(n_seeds, -1, table.shape[1])  # (S, W, T)
+    generator = numpy_generator(0, "best temperature")
+    weights = resampling_weights(cube.shape[1], generator=generator, n_resamples=n_resamples)
+    by_seed = np.concatenate([np.einsum("rw,swt->rst", weight, cube) for weight in weights])
+    drawn = generator.integers(n_seeds, size=(n_resamples, n_seeds))
+    means = np.take_along_axis(by_seed, drawn[:, :, None], axis=1).mean(axis=1)
+    return table.columns.to_numpy()[means.argmax(axis=1)]
+
+
+def best_table(values: Values, *, n_resamples: int) -> pd.DataFrame:
+    """Where the best temperature lies: dataset, best, low, high (of its resamples), runs."""
+    rows = []
+    for dataset, of_dataset in values.items():
+        best = of_dataset.groupby("temperature")["value"].mean().idxmax()
+        low, high = np.quantile(best_temperatures(of_dataset, n_resamples=n_resamples), (0.025, 0.975))
+        runs = of_dataset.groupby(["temperature", "seed"]).ngroups
+        rows.append((dataset, best, low, high, runs))
+    return pd.DataFrame(rows, columns=["dataset", "best", "low", "high", "runs"])
+
+
+def statement(values: Values, *, n_resamples: int) -> list[dict[str, Any]]:
+    """Statement 3b: by which factor the best temperature of one data set lies above that of another.
+
+    It holds if the interval of the factor lies above 1; which of the two is on top is not part of it.
+    """
+    best = best_table(values, n_resamples=n_resamples).sort_values("best")
+    low_name, high_name = best["dataset"].iloc[0], best["dataset"].iloc[-1]
+    high, low = (best_temperatures(values[name], n_resamples=n_resamples) for name in (high_name, low_name))
+    drawn = numpy_generator(0, "temperature factor").permutation(n_resamples)
+    bounds = np.quantile(high / low[drawn], (0.025, 0.975))
+    return [
+        {
+            "spec": "msl",
+            "number": "3b",
+            "dataset": f"{high_name}; {low_name}",
+            "holds": bool(bounds[0] > 1),
+            "note": f"best temperature on the one over that on the other ({best['best'].iloc[-1]:g} and "
+            f"{best['best'].iloc[0]:g}), over windows and seeds",
+            "value": float(best["best"].iloc[-1] / best["best"].iloc[0]),
+            "low": float(bounds[0]),
+            "high": float(bounds[1]),
+        }
+    ]

@@ -1,0 +1,87 @@
+"""Where the best temperature lies: chosen again in each resample, and compared between data sets."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from reclib.analysis.msl import temperature
+from reclib.config import ObjectiveConfig, override, profile
+from reclib.schema import InputError
+
+GRID = (1.0, 2.0, 4.0)
+
+
+def values(peak: float, *, noise: float, n_windows: int = 200, n_seeds: int = 3) -> pd.DataFrame:
+    """NDCG that falls by 0.1 with each step of the grid away from a peak."""
+    generator = np.random.default_rng(round(peak))
+    rows = []
+    for tau in GRID:
+        mean = 0.5 - 0.1 * abs(GRID.index(tau) - GRID.index(peak))
+        for seed in range(n_seeds):
+            drawn = mean + noise * generator.standard_normal(n_windows)
+            rows.append(
+                pd.DataFrame({"temperature": tau, "seed": seed, "window": range(n_windows), "value": drawn})
+            )
+    return pd.concat(rows, ignore_index=True)
+
+
+def test_the_best_temperature_is_chosen_again_in_each_resample() -> None:
+    clear = temperature.best_temperatures(values(2.0, noise=0.01), n_resamples=300)
+    assert set(clear) == {2.0}
+    noisy = temperature.best_temperatures(values(2.0, noise=3.0), n_resamples=300)
+    assert set(noisy) == set(GRID)
+
+
+def test_resamples_are_those_of_windows_and_seeds_drawn_together() -> None:
+    table = values(2.0, noise=0.2, n_windows=6, n_seeds=2)
+    chosen = temperature.best_temperatures(table, n_resamples=4000)
+    cube = table.pivot(index=["seed", "window"], columns="temperature", values="value").to_numpy()
+    cube, generator = cube.reshape(2, 6, 3), np.random.default_rng(1)
+    slow = []
+    for _ in range(4000):
+        windows, seeds = generator.integers(6, size=6), generator.integers(2, size=2)
+        slow.append(GRID[int(cube[seeds][:, windows].mean(axis=(0, 1)).argmax())])
+    shares = [[np.mean(np.asarray(which) == tau) for tau in GRID] for which in (chosen, slow)]
+    np.testing.assert_allclose(*shares, atol=0.035)  # 3 standard errors of a difference of shares
+
+
+def test_the_statement_needs_best_temperatures_that_differ_for_sure() -> None:
+    sure = {"toy": values(4.0, noise=0.01), "book": values(1.0, noise=0.01)}
+    (found,) = temperature.statement(sure, n_resamples=200)
+    assert found["holds"]
+    assert (found["number"], found["dataset"]) == ("3b", "toy; book")
+    assert (found["value"], found["low"], found["high"]) == (4.0, 4.0, 4.0)
+    (same,) = temperature.statement(
+        {"toy": values(2.0, noise=0.01), "book": values(2.0, noise=0.02)}, n_resamples=200
+    )
+    assert not same["holds"]
+    assert same["value"] == 1
+    (unsure,) = temperature.statement({name: 4 * table for name, table in _noisy().items()}, n_resamples=200)
+    assert not unsure["holds"]
+    assert unsure["low"] < 1 < unsure["high"]
+
+
+def _noisy() -> dict[str, pd.DataFrame]:
+    return {"toy": values(4.0, noise=6.0), "book": values(1.0, noise=6.0)}
+
+
+def test_a_curve_has_a_row_a_temperature_with_its_interval() -> None:
+    curve = temperature.curve_table(values(2.0, noise=0.1), n_resamples=200)
+    assert curve["temperature"].tolist() == list(GRID)
+    assert curve["value"].idxmax() == 1
+    assert ((curve["low"] < curve["value"]) & (curve["value"] < curve["high"])).all()
+
+
+def test_runs_cover_the_grid_on_two_data_sets() -> None:
+    smoke = profile("smoke")
+    found = temperature.catalogues(smoke)
+    assert list(found) == ["synthetic, 100 items", "synthetic, 60 items"]
+    for changed in found.values():
+        cells = temperature.cells(changed)
+        assert list(cells) == [(1.0, 0), (1.0, 1), (2.0, 0), (2.0, 1)]
+        assert cells[2.0, 1].method == ObjectiveConfig(name="msl", temperature=2.0)
+    assert [changed.data.synthetic.n_items for changed in found.values()] == [100, 60]
+    with pytest.raises(InputError, match="both synthetic, 100 items: name two data sets"):
+        temperature.catalogues(override(smoke, **{"msl_tables.temperature_elsewhere.n_items": 100}))
