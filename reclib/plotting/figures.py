@@ -33,6 +33,7 @@ from reclib.plotting.figures_msl import (
     gradient_norms,
     small_weight_share_by_position,
     sorted_weights,
+    temperature_by_dataset,
     temperature_curve,
 )
 from reclib.plotting.figures_msl_tables import accuracy_over_cost, accuracy_over_windows, seed_spread
@@ -83,6 +84,7 @@ __all__ = [
     "tail_against_overall",
     "step_cost",
     "tail_cells",
+    "temperature_by_dataset",
     "temperature_curve",
     "training_losses",
     "temperature_roots",

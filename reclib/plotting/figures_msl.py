@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
@@ -9,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from reclib.plotting.parts import (
     INTERVAL,
     arms,
+    axes_list,
     bars,
     check_columns,
     legend_above,
@@ -95,6 +98,12 @@ def small_weight_share_by_position(table: pd.DataFrame, ax: Axes, *, threshold: 
     legend_above(ax)
 
 
+_TEMPERATURE = {
+    **{"method": "string", "metric": "string", "k": "int?", "temperature": "float"},
+    **dict.fromkeys(("temperature_low", "temperature_high", "value", "low", "high"), "float?"),
+}
+
+
 @styled
 def temperature_curve(table: pd.DataFrame, ax: Axes) -> None:
     """A metric over the temperature τ, and where an adaptive temperature lands ([MSL] Fig. 6).
@@ -102,9 +111,7 @@ def temperature_curve(table: pd.DataFrame, ax: Axes) -> None:
     table: method, metric, k, temperature, temperature_low, temperature_high (range during training, missing
     for a fixed τ), value, low, high. A method with several temperatures is a curve, with one a point.
     """
-    kinds = {"method": "string", "metric": "string", "k": "int?", "temperature": "float"}
-    ends = ("temperature_low", "temperature_high", "value", "low", "high")
-    check_columns(table, kinds | dict.fromkeys(ends, "float?"), source="temperature_curve")
+    check_columns(table, _TEMPERATURE, source="temperature_curve")
     for method, style in method_styles(table["method"]).items():
         rows = table.loc[table["method"] == method]
         points(
@@ -123,3 +130,14 @@ def temperature_curve(table: pd.DataFrame, ax: Axes) -> None:
     )
     ax.set_ylabel(metric_label(table["metric"].iloc[0], table["k"].iloc[0]))
     legend_above(ax)
+
+
+@styled
+def temperature_by_dataset(table: pd.DataFrame, axes: Any) -> None:
+    """`temperature_curve` in one panel a data set; table: dataset, and its columns ([MSL] Fig. 6)."""
+    check_columns(table, {"dataset": "string", **_TEMPERATURE}, source="temperature_by_dataset")
+    panels = list(table.groupby("dataset", sort=False))
+    flat = axes_list(axes, len(panels), source="temperature_by_dataset")
+    for (dataset, rows), ax in zip(panels, flat, strict=True):
+        temperature_curve(rows.drop(columns="dataset"), ax)
+        ax.set_title(str(dataset), loc="right")

@@ -186,6 +186,11 @@ EXAMPLES = {
     "sorted_weights": Example(figures.sorted_weights, weights()),
     "small_weight_share_by_position": Example(figures.small_weight_share_by_position, small_weights()),
     "temperature_curve": Example(figures.temperature_curve, temperatures()),
+    "temperature_by_dataset": Example(
+        figures.temperature_by_dataset,
+        pd.concat([temperatures().assign(dataset=name) for name in ("synthetic, 100 items", "msl_toy")]),
+        {"columns": 2, "width": "text"},
+    ),
     "method_comparison": Example(
         figures.method_comparison, comparison(), {"columns": 3, "width": "text", "ratio": 0.8}
     ),

@@ -59,15 +59,16 @@ def ndcg(ranked: Ranked, bench: Workbench, profile: Profile, *, k: int = 10) -> 
     return pd.concat(parts, ignore_index=True)
 
 
-def curve_table(values: pd.DataFrame, *, n_resamples: int, k: int = 10) -> pd.DataFrame:
-    """Rows for `plotting.figures.temperature_curve`; intervals over windows of the mean over the seeds."""
+def curve_table(values: Values, *, n_resamples: int, k: int = 10) -> pd.DataFrame:
+    """Rows of `figures.temperature_by_dataset`; intervals over windows of the mean over the seeds."""
     rows = []
-    for tau, part in values.groupby("temperature"):
-        means = part.groupby("window")["value"].mean().to_numpy()
-        generator = numpy_generator(0, f"temperature curve {tau}")
-        low, high = bootstrap_interval(means, generator=generator, n_resamples=n_resamples)
-        rows.append((tau, means.mean(), float(low), float(high)))
-    table = pd.DataFrame(rows, columns=["temperature", "value", "low", "high"])
+    for dataset, of_dataset in values.items():
+        for tau, part in of_dataset.groupby("temperature"):
+            means = part.groupby("window")["value"].mean().to_numpy()
+            generator = numpy_generator(0, f"temperature curve {tau}")
+            low, high = bootstrap_interval(means, generator=generator, n_resamples=n_resamples)
+            rows.append((dataset, tau, means.mean(), float(low), float(high)))
+    table = pd.DataFrame(rows, columns=["dataset", "temperature", "value", "low", "high"])
     missing = {"temperature_low": np.nan, "temperature_high": np.nan}
     return table.assign(method="msl", metric="NDCG", k=k, **missing).astype({"k": "Int64"})
 
@@ -99,17 +100,33 @@ def best_table(values: Values, *, n_resamples: int) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["dataset", "best", "low", "high", "runs"])
 
 
-def statement(values: Values, *, n_resamples: int) -> list[dict[str, Any]]:
-    """Statement 3b: by which factor the best temperature of one data set lies above that of another.
+def findings(values: Values, *, n_resamples: int) -> list[dict[str, Any]]:
+    """Statement 3a on each data set, and 3b: by which factor the one's best temperature is above the other's.
 
-    It holds if the interval of the factor lies above 1; which of the two is on top is not part of it.
+    3a holds if the interval of the best temperature lies inside the range, above 1; 3b if the interval of the
+    factor lies above 1, where which of the two is on top is not part of it.
     """
     best = best_table(values, n_resamples=n_resamples).sort_values("best")
+    inside = [
+        {
+            "spec": "msl",
+            "number": "3a",
+            "dataset": dataset,
+            "holds": bool(max(1, min(tried)) < low and high < max(tried)),
+            "note": f"best of {tried[0]:g} to {tried[-1]:g} on NDCG@10, over windows and seeds",
+            "value": value,
+            "low": low,
+            "high": high,
+        }
+        for dataset, value, low, high, _ in best.sort_index().itertuples(index=False)
+        for tried in [sorted(values[dataset]["temperature"].unique())]
+    ]
     low_name, high_name = best["dataset"].iloc[0], best["dataset"].iloc[-1]
     high, low = (best_temperatures(values[name], n_resamples=n_resamples) for name in (high_name, low_name))
     drawn = numpy_generator(0, "temperature factor").permutation(n_resamples)
     bounds = np.quantile(high / low[drawn], (0.025, 0.975))
     return [
+        *inside,
         {
             "spec": "msl",
             "number": "3b",
@@ -120,5 +137,5 @@ def statement(values: Values, *, n_resamples: int) -> list[dict[str, Any]]:
             "value": float(best["best"].iloc[-1] / best["best"].iloc[0]),
             "low": float(bounds[0]),
             "high": float(bounds[1]),
-        }
+        },
     ]

@@ -49,27 +49,28 @@ def test_resamples_are_those_of_windows_and_seeds_drawn_together() -> None:
 
 def test_the_statement_needs_best_temperatures_that_differ_for_sure() -> None:
     sure = {"toy": values(4.0, noise=0.01), "book": values(1.0, noise=0.01)}
-    (found,) = temperature.statement(sure, n_resamples=200)
+    inside, _, found = temperature.findings(sure, n_resamples=200)
+    assert (inside["number"], inside["dataset"], inside["holds"]) == ("3a", "toy", False)  # at the end
     assert found["holds"]
     assert (found["number"], found["dataset"]) == ("3b", "toy; book")
     assert (found["value"], found["low"], found["high"]) == (4.0, 4.0, 4.0)
-    (same,) = temperature.statement(
+    also_inside, _, same = temperature.findings(
         {"toy": values(2.0, noise=0.01), "book": values(2.0, noise=0.02)}, n_resamples=200
     )
+    assert also_inside["holds"]
+    assert (also_inside["value"], also_inside["low"], also_inside["high"]) == (2.0, 2.0, 2.0)
     assert not same["holds"]
     assert same["value"] == 1
-    (unsure,) = temperature.statement({name: 4 * table for name, table in _noisy().items()}, n_resamples=200)
+    noisy = {"toy": values(4.0, noise=6.0), "book": values(1.0, noise=6.0)}
+    *_, unsure = temperature.findings(noisy, n_resamples=200)
     assert not unsure["holds"]
     assert unsure["low"] < 1 < unsure["high"]
 
 
-def _noisy() -> dict[str, pd.DataFrame]:
-    return {"toy": values(4.0, noise=6.0), "book": values(1.0, noise=6.0)}
-
-
 def test_a_curve_has_a_row_a_temperature_with_its_interval() -> None:
-    curve = temperature.curve_table(values(2.0, noise=0.1), n_resamples=200)
+    curve = temperature.curve_table({"toy": values(2.0, noise=0.1)}, n_resamples=200)
     assert curve["temperature"].tolist() == list(GRID)
+    assert set(curve["dataset"]) == {"toy"}
     assert curve["value"].idxmax() == 1
     assert ((curve["low"] < curve["value"]) & (curve["value"] < curve["high"])).all()
 
