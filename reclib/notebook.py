@@ -116,6 +116,7 @@ class Run:
     ) -> None:
         """Keep results for values that a paper prints: the rows of `registry.record`.
 
+        All of a notebook in one call: what an earlier call kept is replaced.
         Columns ``seeds``, ``config``, ``commit`` and ``device`` are filled in where the rows leave them out.
         seeds: of the runs that the rows are means of, the notebook's own by default
         """
@@ -132,7 +133,10 @@ class Run:
         registry.record(table, self.name, profile=self.label, folder=notebook_files.results_dir(self.label))
 
     def record_statements(self, rows: pd.DataFrame | Sequence[Mapping[str, Any]]) -> None:
-        """Keep what was found about checkable statements: the rows of `registry.record_statements`."""
+        """Keep what was found about checkable statements: the rows of `registry.record_statements`.
+
+        All of a notebook in one call: what an earlier call kept is replaced.
+        """
         from reclib import registry
 
         folder = notebook_files.results_dir(self.label)
