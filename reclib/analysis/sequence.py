@@ -30,8 +30,7 @@ from reclib.schema import RANK, TARGET_IDX
 from reclib.text.embeddings import TextEmbeddings, embed_texts
 from reclib.text.item_text import item_texts
 from reclib.training.loop import Fitted
-from reclib.training.methods import METHODS, MethodSetup
-from reclib.training.sequence_batches import ORDER_VERSION
+from reclib.training.methods import METHODS, MethodSetup, schema_version
 
 LIST_LENGTH = 20  # of the lists that coverage counts
 CHECKPOINTS = ("*.safetensors",)  # what training leaves and a finished cell does not need
@@ -153,7 +152,7 @@ class SequenceBench(StudyBench):
                 self.config(cell),
                 upstream=self._upstream(cell.data, cell.method),
                 seed=cell.seed,
-                schema_version=self._version(cell.method),
+                schema_version=schema_version(cell.method, self.profile.sequence.train.positions),
                 bench=self,
             )
             for cell in cells
@@ -179,10 +178,6 @@ class SequenceBench(StudyBench):
     def _tuned_on(self, backbone: str) -> str:
         return self.profile.sequence.tuned_on or backbone
 
-    def _version(self, method: str) -> int:
-        """The schema_version of a step that trains: either part only ever rises, and so does their sum."""
-        return ORDER_VERSION[self.profile.sequence.train.positions] + METHODS[method].version
-
     def _tuning(self, data: DataConfig, backbone: str, method: str) -> Artifact:
         settings = self.profile.sequence
         config = TunedConfig(
@@ -199,7 +194,7 @@ class SequenceBench(StudyBench):
             config,
             upstream=upstream,
             seed=DATA_SEED,
-            schema_version=self._version(method),
+            schema_version=schema_version(method, settings.train.positions),
             bench=self,
         )
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
 from reclib.schema import PAD_IDX
+
+N_PARTS = 8  # of histories that are read in like lengths
 
 
 class ItemModule(Protocol):
@@ -90,3 +93,18 @@ class SequenceModel(nn.Module):
     def item_matrix(self) -> Tensor:
         """What scores all items, (N+1, D); row 0 is zero."""
         return cast(Any, self.items).matrix()
+
+
+def states_in_like_lengths(
+    read: Callable[[Tensor], Tensor], history: Tensor, *, n_parts: int = N_PARTS
+) -> Tensor:
+    """`read(history)`, (B, S) → (B, D), in parts of like length, each cut to its longest history.
+
+    For histories that no batch has put together by length: what is read of them is little more than items.
+    """
+    length = (history != PAD_IDX).sum(dim=1)
+    order = length.argsort()
+    parts = [
+        read(history[rows, -max(1, int(length[rows[-1]])) :]) for rows in order.chunk(n_parts) if len(rows)
+    ]
+    return torch.cat(parts)[order.argsort()] if parts else read(history)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import torch
 
+from reclib.models.sequence_model import states_in_like_lengths
 from tests.training.sequence_toy import make_model
 
 HISTORY = torch.tensor([[0, 0, 3, 7], [1, 2, 3, 4]])
@@ -43,3 +44,22 @@ def test_the_oldest_item_falls_out_where_there_is_no_more_room() -> None:
     changed = full.clone()
     changed[0, 0] = 20
     assert torch.equal(model.user_states(full), model.user_states(changed))
+
+
+def test_histories_read_in_like_lengths_have_the_same_states_and_little_padding() -> None:
+    model = make_model().eval()
+    generator = torch.Generator().manual_seed(0)
+    history = torch.randint(1, 8, (40, 6), generator=generator)
+    length = torch.randint(0, 7, (40, 1), generator=generator)
+    history = history.masked_fill(torch.arange(6) < 6 - length, 0)
+    read: list[int] = []
+
+    def states(part: torch.Tensor) -> torch.Tensor:
+        read.append(part.numel())
+        return model.user_states(part)
+
+    parted = states_in_like_lengths(states, history)
+    torch.testing.assert_close(parted, model.user_states(history))
+    assert sum(read) < 1.3 * int((history != 0).sum())
+    assert states_in_like_lengths(model.user_states, history[:0]).shape == (0, 16)
+    torch.testing.assert_close(states_in_like_lengths(states, history[:3]), parted[:3])

@@ -30,9 +30,8 @@ from reclib.config import BackboneConfig, DataConfig, SequenceTrainConfig, canon
 from reclib.data.dataset import Dataset
 from reclib.evaluation.full_ranking import validation_ndcg
 from reclib.training.loop import Fitted
-from reclib.training.methods import METHODS, MethodSetup
+from reclib.training.methods import METHODS, MethodSetup, schema_version
 from reclib.training.reasoned import ReasonedWindows
-from reclib.training.sequence_batches import ORDER_VERSION
 from reclib.training.teacher import Teacher
 
 _TRIED = ["options", "ndcg", "epochs", "seconds"]
@@ -118,7 +117,7 @@ class MethodBench:
             upstream.append(self.teacher.fingerprint)
         if METHODS[config.method].reads_examples and self.examples is not None:
             upstream.append(self.examples.fingerprint)
-        version = ORDER_VERSION[config.train.positions]
+        version = schema_version(config.method, config.train.positions)
         return self.backbones.artifact(
             name, step, config, upstream=upstream, seed=seed, schema_version=version, bench=self
         )

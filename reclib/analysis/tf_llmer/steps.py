@@ -38,8 +38,7 @@ from reclib.models.text_encoder import Pooling, load_encoder
 from reclib.schema import RANK, TARGET_IDX
 from reclib.text.embeddings import TextEmbeddings, embed_texts
 from reclib.text.item_text import item_texts
-from reclib.training.methods import METHODS
-from reclib.training.sequence_batches import ORDER_VERSION
+from reclib.training.methods import METHODS, schema_version
 
 TEXT_FILE = "embeddings"
 
@@ -146,14 +145,13 @@ class TFLLMERBench(SequenceBench):
             cutoff=max(self.profile.sequence.evaluation.cutoffs),
         )
         upstream = self._upstream(cell.data, cell.method)
-        version = ORDER_VERSION[config.train.positions]
         return self.artifact(
             "train_arm",
             arm_step,
             config,
             upstream=upstream,
             seed=cell.seed,
-            schema_version=version,
+            schema_version=schema_version(cell.method, config.train.positions),
             bench=self,
         )
 

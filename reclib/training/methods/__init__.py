@@ -33,6 +33,7 @@ from reclib.training.methods import (
     text_adapters,
     tf_llmer,
 )
+from reclib.training.sequence_batches import ORDER_VERSION
 
 if TYPE_CHECKING:
     from reclib.text.embeddings import TextEmbeddings
@@ -91,6 +92,11 @@ class Method:
     version: int = 0
 
 
+def schema_version(method: str, positions: str) -> int:
+    """Of a cached step that trains a method: either part is raised only, and so is their sum."""
+    return ORDER_VERSION[positions] + METHODS[method].version
+
+
 METHODS: dict[str, Method] = {
     "base": Method(train=base.train, options=base.BaseOptions, grid=base.GRID),
     "cities": Method(train=cities.train, options=cities.CitiesOptions, grid=cities.GRID),
@@ -105,7 +111,9 @@ METHODS: dict[str, Method] = {
     "llminit": Method(
         train=llminit.train, options=llminit.LLMInitOptions, grid=llminit.GRID, reads_text=True
     ),
-    "llm_esr": Method(train=llm_esr.train, options=llm_esr.LLMESROptions, grid=llm_esr.GRID, reads_text=True),
+    "llm_esr": Method(
+        train=llm_esr.train, options=llm_esr.LLMESROptions, grid=llm_esr.GRID, reads_text=True, version=1
+    ),
     "faerec": Method(train=faerec.train, options=faerec.FAERecOptions, grid=faerec.GRID, reads_text=True),
     "random_init": Method(
         train=item_tables.train_random, options=item_tables.RandomInitOptions, grid=item_tables.RANDOM_GRID
@@ -140,6 +148,7 @@ METHODS: dict[str, Method] = {
         options=llm_esr.LLMESRItemsOptions,
         grid=llm_esr.ITEMS_GRID,
         reads_text=True,
+        version=1,
     ),
     "tf_llmer": Method(
         train=tf_llmer.train, options=tf_llmer.TFLLMEROptions, grid=tf_llmer.GRID, reads_text=True

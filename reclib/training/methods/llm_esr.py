@@ -34,9 +34,9 @@ from torch.nn.functional import mse_loss
 
 from reclib.models.dual_view import DualView
 from reclib.models.items import IdItems, pca
-from reclib.models.sequence_model import SequenceModel
+from reclib.models.sequence_model import SequenceModel, states_in_like_lengths
 from reclib.models.text_adapter import TextAdapter
-from reclib.schema import PAD_IDX, InputError, settle
+from reclib.schema import InputError, settle
 from reclib.training.loop import Fitted
 from reclib.training.methods.item_norm import ItemNorm, with_norm
 from reclib.training.methods.starting import drawn_weights, encoder, text_matrix
@@ -135,11 +135,10 @@ class Distillation:
         chosen = self._teachers(batch.row, context.generator)
         if not chosen.shape[1]:
             return total, parts | {"distillation": torch.zeros_like(total)}
-        histories = self.users.histories[chosen.flatten()]
-        histories = histories[:, (histories != PAD_IDX).any(dim=0).long().argmax() :]
+        users, place = chosen.unique(return_inverse=True)  # a few users of many items resemble most
         with torch.no_grad():
-            taught = model.user_states(histories)
-        teacher = taught.unflatten(0, chosen.shape).mean(dim=1)  # (B, 2D)
+            taught = states_in_like_lengths(model.user_states, self.users.histories[users])
+        teacher = taught[place].mean(dim=1)  # (B, 2D)
         student = model.user_states(batch.history) if watched.last is None else watched.last
         loss = mse_loss(student, teacher)
         return total + self.options.distillation_weight * loss, parts | {"distillation": loss.detach()}

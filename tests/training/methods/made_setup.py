@@ -28,16 +28,16 @@ def text_matrix() -> np.ndarray:
 
 
 class Recurrent(nn.Module):
-    """Causal: a gated recurrence over the items so far."""
+    """Causal: a gated recurrence over the items so far, to which padding adds nothing."""
 
     is_causal = True
 
     def __init__(self) -> None:
         super().__init__()
-        self.cell = nn.GRU(WIDTH, WIDTH, batch_first=True)
+        self.cell = nn.GRU(WIDTH, WIDTH, bias=False, batch_first=True)
 
     def forward(self, vectors: Tensor, mask: Tensor, *, last_only: bool = False) -> Tensor:
-        states = self.cell(vectors)[0] * mask[..., None]
+        states = self.cell(vectors * mask[..., None])[0] * mask[..., None]
         return states[:, -1] if last_only else states
 
 
