@@ -1,6 +1,6 @@
 """BIGRec's grounding as cached steps: answers and titles as vectors, γ from validation, ranked test windows.
 
-What comes out is a table of ranked windows like that of `msl.held_out_step`, so `msl_tables` takes it.
+What comes out is a table of ranked windows like that of `steps.held_out_step`, so `tables` takes it.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def grounded_step(
 
     answered, validation: of `answered_step` on test and on validation windows; vectors: of
     `hybrids.collaborative_step`, for "collaborative" knowledge; all given belong to `upstream`.
-    Returns "windows" and "lists" like `msl.held_out_step`, "tried" (gamma, ndcg), and "chosen".
+    Returns "windows" and "lists" like `steps.held_out_step`, "tried" (gamma, ndcg), and "chosen".
     """
 
     def lists(step: Artifact, part: str, gamma: float) -> Lists:
@@ -193,7 +193,7 @@ def ground(
 ) -> Artifact:
     """A tuned LM's test windows ranked by grounding, with or without re-weighting, as a cached step.
 
-    vectors: of `hybrids.collaborative_step`, for "collaborative". It stands beside what `msl.held_out_step`
+    vectors: of `hybrids.collaborative_step`, for "collaborative". It stands beside what `steps.held_out_step`
     gives for the same adapter: [MSL] §5.1.3 reports the better of the two.
     """
     parts = ("test",) if kind == "none" else ("test", "valid")

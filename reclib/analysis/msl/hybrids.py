@@ -215,7 +215,7 @@ class HybridRuns:
     """One method's workbench, adapters and ranked test windows by (name, seed).
 
     Names are the method and what it was tuned with: "llara_lml", "llara_sdpo", "llara_msl_ats", …; `ranked`
-    is what `msl_tables.comparison_table` and its kin read.
+    is what `tables.comparison_table` and its kin read.
     """
 
     bench: HybridBench

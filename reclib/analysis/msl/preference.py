@@ -1,6 +1,6 @@
 """S-DPO as a cached step: an adapter tuned with LML, tuned on by preference.
 
-The result is an adapter like those of `analysis.msl`, so `msl.held_out_step` ranks held-out windows with it.
+The result is an adapter like those of `steps`, so `steps.held_out_step` ranks held-out windows with it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def prefer_step(
 ) -> dict[str, Any]:
     """Tune the reference's adapter on by S-DPO, kept as `adapter.safetensors`; "trace" is what was logged.
 
-    reference: the artifact of `msl.fine_tune_step` under "lml"; it belongs to the step's `upstream`.
+    reference: the artifact of `steps.fine_tune_step` under "lml"; it belongs to the step's `upstream`.
     """
     return prefer(
         bench.fresh_lm(seed=seed),

@@ -13,7 +13,7 @@ _OF_HYBRIDS = ("llara_msl_ats", "a_llmrec_msl_ats")
 def bound_statement(violations: pd.DataFrame, dataset: str) -> list[dict[str, Any]]:
     """Statement 5: −log NDCG ≤ MSL ≤ LML; holds if no target of any model breaks either side.
 
-    violations: `msl_bound_tables.violations_table`; items are ranked by P_valid of their titles, as the lemma
+    violations: `bound_tables.violations_table`; items are ranked by P_valid of their titles, as the lemma
     has one description an item.
     """
     rows = violations[violations["positives"] == "targets"]
@@ -30,7 +30,7 @@ def hybrid_statements(changes: Mapping[str, pd.DataFrame]) -> list[dict[str, Any
     """Statement 4b: with LLaRA and with A-LLMRec, MSL with ATS is above LML on NDCG@10.
 
     Holds if the paired interval of each is above 0, the rule of 4a; a data set without both is not tested.
-    changes: `msl_main_table.differences` by data set. The value is the smaller of the two differences.
+    changes: `main_table.differences` by data set. The value is the smaller of the two differences.
     """
     findings = []
     for dataset, table in changes.items():
@@ -51,7 +51,7 @@ def stability_statement(spread: pd.DataFrame, steps: pd.DataFrame, dataset: str)
     """Statement 4c: S-DPO is between LML and MSL with ATS on NDCG@10, and spreads more over the seeds.
 
     Holds if both steps are above 0 with their paired intervals, and the deviation of S-DPO is above that of
-    MSL with ATS with its interval. spread, steps: of `msl_stability`.
+    MSL with ATS with its interval. spread, steps: of `stability`.
     """
     rows = spread[(spread["metric"] == "NDCG") & (spread["k"] == 10) & (spread["method"] == "sdpo")]
     one = rows.iloc[0]
@@ -69,7 +69,7 @@ def stability_statement(spread: pd.DataFrame, steps: pd.DataFrame, dataset: str)
 def cost_statement(cost: pd.DataFrame, dataset: str) -> list[dict[str, Any]]:
     """Statement 4d: S-DPO takes about four times the training time of MSL; holds from three to five times.
 
-    cost: `msl_cost.cost_table`; the time is that of its reference by LML and of its own on as many windows.
+    cost: `cost.cost_table`; the time is that of its reference by LML and of its own on as many windows.
     """
     own = cost[cost["method"] == "sdpo"].iloc[0]
     note = (

@@ -36,7 +36,7 @@ def finding_table(findings: list[Finding]) -> pd.DataFrame:
 def barrier_statement(late: pd.DataFrame) -> list[Finding]:
     """Statement 1, on GRU4Rec: holds if at least three of four lie above random init over the last quarter.
 
-    late: `tf_llmer_tables.late_losses`. Above means that low, the lowest seed or epoch, is above 0. Shown is
+    late: `tables.late_losses`. Above means that low, the lowest seed or epoch, is above 0. Shown is
     the third largest difference, the one that decides.
     """
     found = []
@@ -55,7 +55,7 @@ def barrier_statement(late: pd.DataFrame) -> list[Finding]:
 def faster_statement(gaps: pd.DataFrame) -> list[Finding]:
     """Statement 7: the loss of TF-LLMER minus that of PCA with normalisation, at the learning rate chosen.
 
-    gaps: `tf_llmer_tables.loss_at_equal_rates`. Holds if it is below 0 on every backbone; shown is the
+    gaps: `tables.loss_at_equal_rates`. Holds if it is below 0 on every backbone; shown is the
     backbone where it is highest, low and high are the lowest and the highest over the learning rates tried.
     """
     found = []
@@ -99,7 +99,7 @@ def both_parts_statement(from_tf: pd.DataFrame) -> list[Finding]:
 def baselines_statement(against: pd.DataFrame) -> list[Finding]:
     """Statement 9, NDCG@10 over all targets: TF-LLMER minus the best baseline and minus PCA init.
 
-    against: `tf_llmer_tables.against`. The best baseline is the best on validation. Holds if both intervals
+    against: `tables.against`. The best baseline is the best on validation. Holds if both intervals
     lie above 0 on every backbone; shown is the weakest of them.
     """
     rows = against[(against[GROUP] == ALL) & (against[METRIC] == "NDCG") & (against["role"] != "random")]
