@@ -91,13 +91,7 @@ def best_temperatures(values: pd.DataFrame, *, n_resamples: int) -> np.ndarray:
 
 def best_table(values: Values, *, n_resamples: int) -> pd.DataFrame:
     """Where the best temperature lies: dataset, best, low, high (of its resamples), runs."""
-    rows = []
-    for dataset, of_dataset in values.items():
-        best = of_dataset.groupby("temperature")["value"].mean().idxmax()
-        low, high = np.quantile(best_temperatures(of_dataset, n_resamples=n_resamples), (0.025, 0.975))
-        runs = of_dataset.groupby(["temperature", "seed"]).ngroups
-        rows.append((dataset, best, low, high, runs))
-    return pd.DataFrame(rows, columns=["dataset", "best", "low", "high", "runs"])
+    return _best_table(values, _resampled(values, n_resamples))
 
 
 def findings(values: Values, *, n_resamples: int) -> list[dict[str, Any]]:
@@ -106,36 +100,53 @@ def findings(values: Values, *, n_resamples: int) -> list[dict[str, Any]]:
     3a holds if the interval of the best temperature lies inside the range, above 1; 3b if the interval of the
     factor lies above 1, where which of the two is on top is not part of it.
     """
-    best = best_table(values, n_resamples=n_resamples).sort_values("best")
-    inside = [
-        {
-            "spec": "msl",
-            "number": "3a",
-            "dataset": dataset,
-            "holds": bool(max(1, min(tried)) < low and high < max(tried)),
-            "note": f"best of {tried[0]:g} to {tried[-1]:g} on NDCG@10, over windows and seeds",
-            "value": value,
-            "low": low,
-            "high": high,
-        }
-        for dataset, value, low, high, _ in best.sort_index().itertuples(index=False)
-        for tried in [sorted(values[dataset]["temperature"].unique())]
-    ]
-    low_name, high_name = best["dataset"].iloc[0], best["dataset"].iloc[-1]
-    high, low = (best_temperatures(values[name], n_resamples=n_resamples) for name in (high_name, low_name))
-    drawn = numpy_generator(0, "temperature factor").permutation(n_resamples)
-    bounds = np.quantile(high / low[drawn], (0.025, 0.975))
-    return [
-        *inside,
-        {
-            "spec": "msl",
-            "number": "3b",
-            "dataset": f"{high_name}; {low_name}",
-            "holds": bool(bounds[0] > 1),
-            "note": f"best temperature on the one over that on the other ({best['best'].iloc[-1]:g} and "
-            f"{best['best'].iloc[0]:g}), over windows and seeds",
-            "value": float(best["best"].iloc[-1] / best["best"].iloc[0]),
-            "low": float(bounds[0]),
-            "high": float(bounds[1]),
-        },
-    ]
+    resampled = _resampled(values, n_resamples)
+    best = _best_table(values, resampled)
+    return [*(_inside_range(row, values) for _, row in best.iterrows()), _factor(best, resampled)]
+
+
+def _resampled(values: Values, n_resamples: int) -> dict[str, np.ndarray]:
+    return {name: best_temperatures(table, n_resamples=n_resamples) for name, table in values.items()}
+
+
+def _best_table(values: Values, resampled: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    rows = []
+    for dataset, of_dataset in values.items():
+        best = of_dataset.groupby("temperature")["value"].mean().idxmax()
+        low, high = np.quantile(resampled[dataset], (0.025, 0.975))
+        runs = of_dataset.groupby(["temperature", "seed"]).ngroups
+        rows.append((dataset, best, low, high, runs))
+    return pd.DataFrame(rows, columns=["dataset", "best", "low", "high", "runs"])
+
+
+def _inside_range(row: pd.Series, values: Values) -> dict[str, Any]:
+    tried = sorted(values[row["dataset"]]["temperature"].unique())
+    return {
+        "spec": "msl",
+        "number": "3a",
+        "dataset": row["dataset"],
+        "holds": bool(max(1, tried[0]) < row["low"] and row["high"] < tried[-1]),
+        "note": f"best of {tried[0]:g} to {tried[-1]:g} on NDCG@10, over windows and seeds",
+        "value": row["best"],
+        "low": row["low"],
+        "high": row["high"],
+    }
+
+
+def _factor(best: pd.DataFrame, resampled: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    ordered = best.sort_values("best")
+    low, high = ordered.iloc[0], ordered.iloc[-1]
+    drawn = numpy_generator(0, "temperature factor").permutation(len(resampled[low["dataset"]]))
+    factors = resampled[high["dataset"]] / resampled[low["dataset"]][drawn]
+    bounds = np.quantile(factors, (0.025, 0.975))
+    return {
+        "spec": "msl",
+        "number": "3b",
+        "dataset": f"{high['dataset']}; {low['dataset']}",
+        "holds": bool(bounds[0] > 1),
+        "note": f"best temperature on the one over that on the other ({high['best']:g} and {low['best']:g}), "
+        "over windows and seeds",
+        "value": float(high["best"] / low["best"]),
+        "low": float(bounds[0]),
+        "high": float(bounds[1]),
+    }
