@@ -42,7 +42,7 @@ SECONDS_BETWEEN_CHECKPOINTS = 20.0
 __all__ = ["Batch", "Context", "Fitted", "Objective", "Term", "fit"]
 
 Validate = Callable[[SequenceModel], float]
-Transform = Callable[[Batch, Context], Batch]
+EpochStart = Callable[[int, torch.Generator], None]
 
 
 @dataclass
@@ -83,7 +83,7 @@ def fit(
     workdir: Path,
     counts: np.ndarray | None = None,
     extra_terms: Sequence[Term] = (),
-    transform: Transform | None = None,
+    epoch_start: EpochStart | None = None,
     stage: str = "main",
     sharpness: SharpnessConfig | None = None,
     prior: np.ndarray | None = None,
@@ -92,8 +92,8 @@ def fit(
 
     objective: by default that of `config`; counts: (N+1,) for its sampling, see `SequenceObjective`
     validate: larger is better; None trains all epochs and keeps the last; extra_terms: added to the loss
-    transform: rewrites each batch before all terms; stage: name of the checkpoint, so that several
-    trainings of one method share `workdir`
+    epoch_start: called with each epoch's number, from 0, and its generator, before its first batch
+    stage: name of the checkpoint, so that several trainings of one method share `workdir`
     sharpness: the objective's gradient is that of its step (`training.optim`), while extra terms are taken at
     θ; its items are weighed by how often an epoch predicts them, and by `prior` (N+1,) under weight "prior"
 
@@ -114,7 +114,7 @@ def fit(
     terms = [objective, *extra_terms]
     lines = EpochLines(stage, n_epochs=config.epochs, done=training.progress.epoch)
     while not training.progress.is_done:
-        numbers = training.epoch(terms, transform)
+        numbers = training.epoch(terms, epoch_start)
         training.validate(validate, numbers)
         lines.show(numbers)
         training.record(numbers)
@@ -168,7 +168,7 @@ class _Training:
             copy_weights(tensors["model"], trained_weights(self.model))
             load_optimiser(self.model, self.optimiser, tensors["optimiser"])
 
-    def epoch(self, terms: Sequence[Term], transform: Transform | None) -> dict[str, float]:
+    def epoch(self, terms: Sequence[Term], epoch_start: EpochStart | None) -> dict[str, float]:
         """Train one epoch; returns its numbers, means over its windows."""
         self._started = time.perf_counter()
         number, device = self.progress.epoch, self.model.device
@@ -179,10 +179,11 @@ class _Training:
         self.model.train()
         with torch.random.fork_rng([device] if device.type == "cuda" else []), float32_products():
             torch.manual_seed(derived_seed(self.seed, f"{self.stage} dropout {number}"))
+            if epoch_start is not None:
+                epoch_start(number, drawing)
             for index, (batch, weight) in enumerate(self.batches.epoch(order)):
                 step = number * len(self.batches) + index
                 context = Context(number, step, self.config.epochs, drawing, weight)
-                batch = transform(batch, context) if transform else batch  # noqa: PLW2901
                 losses.append(self._step(terms, batch, context, parts))
         self._check(losses)
         means = {name: float(torch.stack(values).mean()) for name, values in parts.items()}

@@ -129,16 +129,16 @@ def test_stages_share_a_folder_and_another_training_is_refused(tmp_path: Path) -
         run(tmp_path, seed=1, stage="first")
 
 
-def test_terms_are_added_and_batches_transformed(tmp_path: Path) -> None:
-    rows, steps = [], []
+def test_terms_are_added_and_epochs_announced_before_their_batches(tmp_path: Path) -> None:
+    rows, steps, events = [], [], []
 
-    def reversed_history(batch: Batch, context: Context) -> Batch:
-        rows.append(batch.row)
-        return batch._replace(history=batch.history.flip(1))
+    def started(epoch: int, generator: torch.Generator) -> None:
+        events.append(("start", epoch, generator))
 
     def penalty(model: SequenceModel, batch: Batch, context: Context) -> tuple[Tensor, dict[str, Tensor]]:
+        rows.append(batch.row)
         steps.append(context.step)
-        assert bool((batch.history[:, 0] > 0).any()), "the term sees the transformed batch"
+        events.append(("batch", context.epoch, context.generator))
         term = 0.01 * model.item_matrix().square().sum()
         return term, {"penalty": term}
 
@@ -147,7 +147,7 @@ def test_terms_are_added_and_batches_transformed(tmp_path: Path) -> None:
         config=train_config(positions="last", epochs=2),
         model=make_model(dropout=0.0),
         extra_terms=[penalty],
-        transform=reversed_history,
+        epoch_start=started,
     )
     total = np.array(values(fitted.trace, "bce")) + np.array(values(fitted.trace, "penalty"))
     assert np.allclose(total, values(fitted.trace, "loss"), rtol=1e-5)
@@ -155,6 +155,10 @@ def test_terms_are_added_and_batches_transformed(tmp_path: Path) -> None:
     per_epoch = torch.cat(rows).view(2, -1).sort(dim=1).values
     assert torch.equal(per_epoch[0], torch.arange(len(dataset().train)))
     assert torch.equal(per_epoch[0], per_epoch[1])
+    starts = [index for index, (kind, _, _) in enumerate(events) if kind == "start"]
+    assert starts == [0, len(events) // 2]
+    assert [events[index][1] for index in starts] == [0, 1]
+    assert all(events[index][1:] == events[index + 1][1:] for index in starts)  # its number and generator
 
 
 def test_frozen_weights_stay_and_are_not_written(tmp_path: Path) -> None:

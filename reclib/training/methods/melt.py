@@ -217,13 +217,11 @@ def last_items(history: Tensor, most: int, generator: torch.Generator) -> Tensor
 class ItemBranch:
     """The term λ_I · mean w (W_I h̄ − e)² over head items, h̄ the mean enhanced state of a few contexts.
 
-    As a transform of `fit`, `update_tail` gives tail items their vectors, W_I h̄, when an epoch
-    after the first starts.
+    `update_tail` gives tail items their vectors, W_I h̄, when an epoch after the first starts.
     """
 
     def __init__(self, model: Melt, contexts: ItemContexts, tail: Tail, options: MeltOptions) -> None:
         self.model, self.contexts, self.tail, self.options = model, contexts, tail, options
-        self._epoch = 0
 
     def __call__(
         self, model: SequenceModel, batch: Batch, context: Context
@@ -245,14 +243,12 @@ class ItemBranch:
         loss = (weight[:, None] * (inferred - melt.items(item_idx)).square()).mean()
         return self.options.item_weight * loss, {"item_branch": loss.detach()}
 
-    def update_tail(self, batch: Batch, context: Context) -> Batch:
-        """Move the tail items' vectors when an epoch starts; the batch stays as it is."""
-        if context.epoch != self._epoch:
-            self._epoch = context.epoch
+    def update_tail(self, epoch: int, generator: torch.Generator) -> None:
+        """Move the tail items' vectors, but for the first epoch, 0; what `fit` calls at an epoch's start."""
+        if epoch > 0:
             self.model.eval()
-            self._give_vectors(context.generator)
+            self._give_vectors(generator)
             self.model.train()
-        return batch
 
     @torch.no_grad()
     def _give_vectors(self, generator: torch.Generator) -> None:
@@ -301,7 +297,7 @@ def train(setup: MethodSetup, options: MeltOptions, *, seed: int, workdir: Path)
         windows,
         replace(setup.train, epochs=min(setup.train.epochs, options.epochs)),
         extra_terms=[user_branch, item_branch],
-        transform=item_branch.update_tail,
+        epoch_start=item_branch.update_tail,
         stage="melt",
         **shared,
     )
