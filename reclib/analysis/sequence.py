@@ -264,7 +264,7 @@ def train_step(config: TrainedConfig, *, seed: int, workdir: Path, bench: Sequen
         "train_cpu_seconds": train_cpu,
         "rank_seconds": rank_seconds,
     }
-    kept = {"spaces": _spaces(fitted, setup)} if config.keeps_spaces else {}
+    kept = {"spaces": _spaces(fitted)} if config.keeps_spaces else {}
     lists_kept = {"items": lists.astype(np.int32)}
     return {"windows": windows, "lists": lists_kept, "trace": fitted.trace, "summary": summary, **kept}
 
@@ -282,8 +282,8 @@ def _summary(fitted: Fitted, setup: MethodSetup) -> dict[str, Any]:
     }
 
 
-def _spaces(fitted: Fitted, setup: MethodSetup) -> dict[str, np.ndarray]:
-    id_embedding, llm_embedding = embedding_views(fitted.model, setup.text)
+def _spaces(fitted: Fitted) -> dict[str, np.ndarray]:
+    id_embedding, llm_embedding = embedding_views(fitted.model)
     return {
         "id_embedding": id_embedding.astype(np.float16),
         "llm_embedding": llm_embedding.astype(np.float16),

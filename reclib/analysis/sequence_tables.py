@@ -14,7 +14,7 @@ from reclib.data.dataset import Dataset
 from reclib.data.popularity import popularity_groups
 from reclib.evaluation.baselines import POPULARITY, baseline_rows
 from reclib.evaluation.metrics import ALL, METHOD, coverage, head_or_tail, per_window, summarise
-from reclib.evaluation.statistics import Difference, paired_bootstrap
+from reclib.evaluation.statistics import half_width, paired_bootstrap
 from reclib.schema import GROUP, METRIC, RANK, VALUE, InputError, K
 from reclib.seeding import numpy_generator
 
@@ -27,7 +27,6 @@ GROUP_LABELS = ("1–4", "5–9", "10–19", "20–49", "≥50")
 UNSEEN = "0"  # targets that no training interaction shows
 MAIN_K = 10
 N_HALVES = 200  # random halves of the users that coverage is counted on
-_NORMAL_95 = 1.96
 
 
 def by_place(trained: Trained) -> Iterator[tuple[tuple[Any, str], dict[str, list[Artifact]]]]:
@@ -45,7 +44,7 @@ def comparison_table(
 ) -> pd.DataFrame:
     """Means with bootstrap intervals on all targets and by group, popularity beside.
 
-    A window's value is its mean over the seeds, so intervals are over windows. groups: "head and tail", or
+    Intervals are over users, and over seeds where there are several. groups: "head and tail", or
     "popularity" for the five of `GROUP_LABELS`.
     Returns dataset, backbone, method, metric, k, group, value, low, high, n.
     """
@@ -54,8 +53,11 @@ def comparison_table(
     for (data, backbone), methods in by_place(trained):
         dataset = bench.dataset(data)
         tables = [
-            _mean_over_seeds(runs, dataset, settings.cutoffs).assign(method=label)
+            per_window(run["windows"][RANK], settings.cutoffs, n_items=dataset.n_items).assign(
+                method=label, seed=seed
+            )
             for label, runs in methods.items()
+            for seed, run in enumerate(runs)
         ]
         popular = baseline_rows(dataset.counts, dataset.test.target_idx, settings.cutoffs, seen="kept")
         tables.append(popular[(popular[METHOD] == POPULARITY) & popular[K].notna()])
@@ -63,6 +65,7 @@ def comparison_table(
             pd.concat(tables, ignore_index=True),
             target_groups(dataset, groups),
             generator=numpy_generator(0, "comparison"),
+            cluster=dataset.test.user_id,
             n_resamples=settings.bootstrap,
         )
         table.insert(0, "backbone", backbone)
@@ -93,9 +96,9 @@ def differences_table(
 ) -> pd.DataFrame:
     """Paired differences of HR@k and NDCG@k to a reference on the same windows and seeds.
 
-    The interval resamples windows, and seeds where there are several.
+    Intervals are over users, and over seeds where there are several.
     Returns dataset, backbone, method, reference, metric, k, group, difference, low, high, change (difference
-    over the reference's mean, NaN where that is 0), share_above (of resamples above 0), n.
+    over the reference's mean, NaN where that is 0), n.
     """
     rows = []
     for (data, backbone), runs in by_place(trained):
@@ -110,15 +113,19 @@ def differences_table(
             for label in compared:
                 ours = window_values(runs[label], metric, k)
                 for group, chosen in _members(target_groups(dataset, groups)):
-                    found = _paired(ours[:, chosen], theirs[:, chosen], bench)
+                    found = paired_bootstrap(
+                        ours[:, chosen],
+                        theirs[:, chosen],
+                        generator=numpy_generator(0, "paired"),
+                        cluster=dataset.test.user_id[chosen],
+                        n_resamples=bench.profile.sequence.evaluation.bootstrap,
+                    )
                     mean = theirs[:, chosen].mean()
                     change = found.mean / mean if mean else np.nan
                     place = (dataset.name, backbone, label, reference, metric, k, group)
-                    rows.append(
-                        (*place, found.mean, found.low, found.high, change, found.share_positive, found.n)
-                    )
-    columns = [*PLACE, METHOD, "reference", METRIC, K, GROUP, "difference", "low", "high", "change"]
-    return pd.DataFrame(rows, columns=[*columns, "share_above", "n"])
+                    rows.append((*place, found.mean, found.low, found.high, change, found.n))
+    columns = [*PLACE, METHOD, "reference", METRIC, K, GROUP, "difference", "low", "high", "change", "n"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def best_baselines(comparison: pd.DataFrame, *, metric: str = "NDCG", k: int = MAIN_K) -> pd.DataFrame:
@@ -157,8 +164,7 @@ def coverage_table(trained: Trained, bench: SequenceBench, *, k: int = MAIN_K) -
     for (data, backbone), methods in by_place(trained):
         dataset = bench.dataset(data)
         for label, runs in methods.items():
-            found = pd.concat([_coverage(run["lists"]["items"], dataset, k) for run in runs])
-            for group, values in found.groupby(GROUP, sort=False)[VALUE]:
+            for group, values in _coverage_by_seed(runs, dataset, k).items():
                 ends = (values.min(), values.max()) if len(values) > 1 else (np.nan, np.nan)
                 place = (dataset.name, backbone, label, "coverage", k, group)
                 rows.append((*place, values.mean(), *ends, len(dataset.test)))
@@ -168,29 +174,28 @@ def coverage_table(trained: Trained, bench: SequenceBench, *, k: int = MAIN_K) -
 def coverage_differences(
     trained: Trained, bench: SequenceBench, *, reference: str = BASE, k: int = MAIN_K
 ) -> pd.DataFrame:
-    """Differences in coverage to a reference, ± 1.96 standard deviations over random halves of the users.
+    """Differences in coverage to a reference, with intervals.
 
-    For a mean, the standard deviation over halves is its standard error. A bootstrap would repeat users and
-    so understate coverage.
+    Over users, and over seeds where there are several. The standard error over users is the standard
+    deviation over random halves of them, as it is for a mean; a bootstrap would repeat users and so
+    understate coverage. `statistics.half_width` adds the seeds.
     Returns dataset, backbone, method, reference, metric, k, group, difference, low, high.
     """
     rows = []
     for (data, backbone), methods in by_place(trained):
         dataset = bench.dataset(data)
         halves = _halves(len(dataset.test))
-        theirs = [_coverage(run["lists"]["items"], dataset, k) for run in methods[reference]]
+        theirs = _coverage_by_seed(methods[reference], dataset, k)
         their_halves = _half_coverage(methods[reference], dataset, halves, k)
         for label, runs in methods.items():
             if label == reference:
                 continue
-            ours = [_coverage(run["lists"]["items"], dataset, k) for run in runs]
+            by_seed = _coverage_by_seed(runs, dataset, k) - theirs
             spread = _half_coverage(runs, dataset, halves, k) - their_halves  # (halves, groups)
-            half_width = _NORMAL_95 * spread.std(axis=0)
-            change = pd.concat(ours).groupby(GROUP, sort=False)[VALUE].mean()
-            change -= pd.concat(theirs).groupby(GROUP, sort=False)[VALUE].mean()
-            for place, (group, value) in enumerate(change.items()):
+            half = half_width(by_seed.to_numpy(), spread.std(axis=0))
+            for place, (group, value) in enumerate(by_seed.mean().items()):
                 names = (dataset.name, backbone, label, reference, "coverage", k, group)
-                rows.append((*names, value, value - half_width[place], value + half_width[place]))
+                rows.append((*names, value, value - half[place], value + half[place]))
     columns = [*PLACE, METHOD, "reference", METRIC, K, GROUP, "difference", "low", "high"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -229,17 +234,6 @@ def window_values(runs: Sequence[Artifact], metric: str, k: int) -> np.ndarray:
     return np.stack([table.loc[table[METRIC] == metric, VALUE].to_numpy() for table in tables])
 
 
-def _mean_over_seeds(runs: Sequence[Artifact], dataset: Dataset, cutoffs: Sequence[int]) -> pd.DataFrame:
-    tables = [per_window(run["windows"][RANK], cutoffs, n_items=dataset.n_items) for run in runs]
-    mean = np.mean([table[VALUE].to_numpy() for table in tables], axis=0)
-    return tables[0].assign(**{VALUE: mean})
-
-
-def _paired(ours: np.ndarray, theirs: np.ndarray, bench: SequenceBench) -> Difference:
-    n_resamples = bench.profile.sequence.evaluation.bootstrap
-    return paired_bootstrap(ours, theirs, generator=numpy_generator(0, "paired"), n_resamples=n_resamples)
-
-
 def _members(groups: np.ndarray | pd.Categorical) -> Iterator[tuple[str, np.ndarray]]:
     """All windows, then each group that has any; (W,) bool."""
     labels = pd.Categorical(groups)
@@ -251,6 +245,12 @@ def _members(groups: np.ndarray | pd.Categorical) -> Iterator[tuple[str, np.ndar
 
 def _coverage(items: np.ndarray, dataset: Dataset, k: int) -> pd.DataFrame:
     return coverage(items, (k,), n_items=dataset.n_items, counts=dataset.counts)
+
+
+def _coverage_by_seed(runs: Sequence[Artifact], dataset: Dataset, k: int) -> pd.DataFrame:
+    """Seeds × groups."""
+    by_run = [_coverage(run["lists"]["items"], dataset, k).set_index(GROUP)[VALUE] for run in runs]
+    return pd.DataFrame(by_run).reset_index(drop=True)
 
 
 def _halves(n_windows: int) -> list[np.ndarray]:

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 
 from reclib.kernels.neighbours import nearest_by_cosine
-from reclib.models.items import pca
 from reclib.schema import InputError
 from reclib.seeding import derived_seed
 
@@ -78,22 +77,17 @@ def tsne(points: np.ndarray, *, seed: int) -> np.ndarray:
     return np.asarray(flat)
 
 
-def embedding_views(model: Any, text: Any) -> tuple[np.ndarray, np.ndarray]:
+def embedding_views(model: Any) -> tuple[np.ndarray, np.ndarray]:
     """The ID and the LLM embedding of every item in one width, (N+1, D) each, row 0 padding.
 
-    model: a `SequenceModel`, or one with `embedding_views()` → two tensors, which says what its two spaces
-    are. Of a model with an ID table alone the LLM embedding is the PCA of `text` (`TextEmbeddings`), which is
-    what the table starts from in LLMInit and what training then leaves untouched.
+    model: says what its two spaces are by `embedding_views()` → two tensors, itself or its item module.
+    Raises InputError for a model of one space.
     """
-    if hasattr(model, "embedding_views"):
-        views = model.embedding_views()
-    elif hasattr(model.items, "embedding_views"):
-        views = model.items.embedding_views()
-    else:
-        table = model.item_matrix()
-        views = table, pca(text.matrix, table.shape[1])
-    id_rows, llm_rows = (torch.as_tensor(view).detach().float().cpu().numpy() for view in views)
-    return id_rows, llm_rows
+    for part in (model, model.items):
+        if hasattr(part, "embedding_views"):
+            id_rows, llm_rows = (view.detach().float().cpu().numpy() for view in part.embedding_views())
+            return id_rows, llm_rows
+    raise InputError(f"{type(model.items).__name__} has no embedding of texts beside that of IDs")
 
 
 def _check(first: np.ndarray, second: np.ndarray, *, same_width: bool = False) -> None:

@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 
 from reclib.data.popularity import is_head
-from reclib.evaluation.statistics import bootstrap_interval
+from reclib.evaluation.statistics import LEVEL, resampled_means, seeds_interval
 from reclib.schema import GROUP, METRIC, PAD_IDX, VALUE, InputError, K
 
 WINDOW = "window"
 METHOD = "method"
+SEED = "seed"
 ALL = "all"
 HEAD, TAIL = "head", "tail"
 
@@ -60,24 +61,35 @@ def summarise(
     groups: Sequence[str] | np.ndarray | pd.Categorical | None = None,
     *,
     generator: np.random.Generator,
+    cluster: np.ndarray | None = None,
     n_resamples: int = 1000,
-    level: float = 0.95,
+    level: float = LEVEL,
 ) -> pd.DataFrame:
-    """Means over windows with bootstrap intervals, for all windows and for each group of them.
+    """Means over windows, and over seeds where there are several, with their intervals (`seeds_interval`).
 
-    table: (window, metric, k, value), and `method` where it holds several methods, which are kept apart;
-    groups: (W,) label of window 0…W−1, such as `head_or_tail` gives.
+    For all windows and for each group of them.
+
+    table: (window, metric, k, value), `method` where it holds several methods, which are kept apart, and
+    `seed` where it holds several runs; groups: (W,) label of window 0…W−1, such as `head_or_tail` gives;
+    cluster: (W,) user of window 0…W−1, see `statistics.resampled_means`.
     Returns method (if given), metric, k, group ("all" first), value, low, high, n (windows).
-    Raises InputError where the metrics of a method do not cover the same windows, each once.
+    Raises InputError where the metrics and seeds of a method do not cover the same windows, each once.
     """
     parts = []
     methods = table.groupby(METHOD, sort=False) if METHOD in table else [(None, table)]
     for method, rows in methods:
-        keys, values = _wide(rows)
-        for group, chosen in _groups(values.index.to_numpy(), groups):
-            matrix = values.to_numpy()[chosen]  # (windows of the group, metrics)
-            low, high = bootstrap_interval(matrix, generator=generator, n_resamples=n_resamples, level=level)
-            part = keys.assign(group=group, value=matrix.mean(axis=0), low=low, high=high, n=len(matrix))
+        keys, windows, values = _wide(rows)
+        for group, chosen in _groups(windows, groups):
+            of_group = values[chosen]  # (windows of the group, seeds, metrics)
+            draws = resampled_means(
+                of_group,
+                generator=generator,
+                cluster=None if cluster is None else np.asarray(cluster)[windows[chosen]],
+                n_resamples=n_resamples,
+            )
+            by_seed = of_group.mean(axis=0)
+            low, high = seeds_interval(by_seed, draws, level=level)
+            part = keys.assign(group=group, value=by_seed.mean(axis=0), low=low, high=high, n=len(of_group))
             if method is not None:
                 part.insert(0, METHOD, method)
             parts.append(part)
@@ -138,19 +150,21 @@ def _long(metric: str, values: np.ndarray, k: int | None) -> pd.DataFrame:
     return table
 
 
-def _wide(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The (metric, k) of each column, and the values as windows × columns."""
+def _wide(table: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
+    """The (metric, k) of each column, the windows (W,), and the values (W, seeds, columns)."""
     column = table.groupby([METRIC, K], sort=False, dropna=False).ngroup()
-    keyed = table.assign(column=column)
-    if keyed.duplicated([WINDOW, "column"]).any():
+    seed = table.groupby(SEED, sort=False, dropna=False).ngroup() if SEED in table else 0
+    keyed = table.assign(column=column, run=seed)
+    if keyed.duplicated([WINDOW, "run", "column"]).any():
         raise InputError(
-            "a window has several values of one metric: add a `method` column, or summarise one run"
+            "a window has several values of one metric: add a `method` or `seed` column, or summarise one run"
         )
     keys = keyed.drop_duplicates("column").sort_values("column")[[METRIC, K]].reset_index(drop=True)
-    values = keyed.pivot(index=WINDOW, columns="column", values=VALUE)
-    if len(values) * len(keys) != len(keyed):
-        raise InputError("the metrics do not cover the same windows: summarise them separately")
-    return keys, values
+    values = keyed.pivot(index=WINDOW, columns=["run", "column"], values=VALUE).sort_index(axis=1)
+    n_seeds = keyed["run"].nunique()
+    if len(values) * n_seeds * len(keys) != len(keyed):
+        raise InputError("the metrics and seeds do not cover the same windows: summarise them separately")
+    return keys, values.index.to_numpy(), values.to_numpy().reshape(len(values), n_seeds, len(keys))
 
 
 def _groups(

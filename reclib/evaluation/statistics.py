@@ -1,4 +1,4 @@
-"""Bootstrap intervals of means and of paired differences; all draws from a passed generator."""
+"""Intervals of means and of paired differences over windows, users and seeds; all draws from a generator."""
 
 from __future__ import annotations
 
@@ -10,38 +10,57 @@ import numpy as np
 from reclib.schema import InputError
 
 _BLOCK = 4_000_000  # entries of one block of resampling weights: 32 MB
+LEVEL = 0.95
 
 
-class Difference(NamedTuple):
-    """A paired difference of means.
-
-    mean: of a − b; low, high: percentile interval; share_positive: share of the resamples above 0;
-    per_seed: the difference of each seed's means; n: number of windows.
-    """
+class Estimate(NamedTuple):
+    """A mean with its interval; n: number of windows."""
 
     mean: float
     low: float
     high: float
-    share_positive: float
-    per_seed: tuple[float, ...]
     n: int
 
 
 def bootstrap_interval(
-    values: np.ndarray, *, generator: np.random.Generator, n_resamples: int = 1000, level: float = 0.95
+    values: np.ndarray,
+    *,
+    generator: np.random.Generator,
+    cluster: np.ndarray | None = None,
+    n_resamples: int = 1000,
+    level: float = LEVEL,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Percentile interval of the mean over the first axis.
 
     Columns share their resamples, so intervals of several metrics of the same windows belong together.
 
-    values: (W,) or (W, M). Returns low and high, each () or (M,).
+    values: (W,) or (W, M); cluster: see `resampled_means`. Returns low and high, each () or (M,).
     Raises InputError on an empty array, a NaN, and a level outside (0, 1).
     """
-    values = _checked(values)
-    weights = resampling_weights(len(values), generator=generator, n_resamples=n_resamples)
-    means = np.concatenate([weight @ values for weight in weights]) / len(values)  # (n_resamples, …)
-    low, high = np.quantile(means, _tails(level), axis=0)
+    tails = _tails(level)
+    means = resampled_means(values, generator=generator, cluster=cluster, n_resamples=n_resamples)
+    low, high = np.quantile(means, tails, axis=0)
     return low, high
+
+
+def estimate(
+    values: np.ndarray,
+    *,
+    generator: np.random.Generator,
+    cluster: np.ndarray | None = None,
+    n_resamples: int = 1000,
+    level: float = LEVEL,
+) -> Estimate:
+    """Mean of windows, and of seeds where there are several, with the interval of `seeds_interval`.
+
+    One draw of windows serves all seeds, as they share their windows.
+
+    values: (W,) or (R, W) for R seeds; cluster: (W,), see `resampled_means`. Raises InputError on NaN.
+    """
+    by_seed = np.atleast_2d(np.asarray(values, dtype=np.float64)).T  # (W, R)
+    draws = resampled_means(by_seed, generator=generator, cluster=cluster, n_resamples=n_resamples)
+    low, high = seeds_interval(by_seed.mean(axis=0), draws, level=level)
+    return Estimate(float(by_seed.mean()), float(low), float(high), len(by_seed))
 
 
 def paired_bootstrap(
@@ -49,41 +68,84 @@ def paired_bootstrap(
     b: np.ndarray,
     *,
     generator: np.random.Generator,
+    cluster: np.ndarray | None = None,
     n_resamples: int = 1000,
-    level: float = 0.95,
-    seeds: str = "resampled",
-) -> Difference:
-    """Difference of the means of two methods on the same windows, and of the same seeds.
+    level: float = LEVEL,
+) -> Estimate:
+    """Difference of the means of two methods on the same windows and of the same seeds: `estimate` of a − b.
 
-    Each resample draws windows with replacement, one draw for all seeds as they share their windows; with
-    `seeds="resampled"` it draws seeds likewise, so the interval covers new windows and new runs, with
-    "fixed" each seed counts once as a stratum, and the interval speaks of these runs only.
-
-    a, b: (W,) or (R, W) for R seeds. Raises InputError on unequal shapes, NaN, an unknown `seeds`.
+    a, b: (W,) or (R, W). Raises InputError on unequal shapes and NaN.
     """
     if np.shape(a) != np.shape(b):
         raise InputError(
             f"paired values of shapes {np.shape(a)} and {np.shape(b)}: pass the same windows for both"
         )
-    if seeds not in ("resampled", "fixed"):
-        raise InputError(f'seeds={seeds!r}: choose "resampled" or "fixed"')
-    difference = _checked(np.atleast_2d(a).T - np.atleast_2d(b).T)  # (W, R)
-    n_windows, n_seeds = difference.shape
-    weights = resampling_weights(n_windows, generator=generator, n_resamples=n_resamples)
-    by_seed = np.concatenate([weight @ difference for weight in weights]) / n_windows  # (n_resamples, R)
-    if seeds == "resampled":
-        drawn = generator.integers(n_seeds, size=by_seed.shape)
-        by_seed = np.take_along_axis(by_seed, drawn, axis=1)
-    means = by_seed.mean(axis=1)
-    low, high = np.quantile(means, _tails(level))
-    return Difference(
-        mean=float(difference.mean()),
-        low=float(low),
-        high=float(high),
-        share_positive=float((means > 0).mean()),
-        per_seed=tuple(difference.mean(axis=0).tolist()),
-        n=n_windows,
+    return estimate(
+        np.asarray(a) - np.asarray(b),
+        generator=generator,
+        cluster=cluster,
+        n_resamples=n_resamples,
+        level=level,
     )
+
+
+def seeds_interval(
+    by_seed: np.ndarray, draws: np.ndarray, *, level: float = LEVEL
+) -> tuple[np.ndarray, np.ndarray]:
+    """Interval of the mean over R seeds of what is known of each seed from a sample of windows.
+
+    Of one seed: percentiles of its draws, so it speaks of other windows and not of other runs. Of several:
+    mean ± `half_width`. Percentiles of resampled seeds would be too narrow: of three seeds no resample lies
+    far below the worst.
+
+    by_seed: (R, …); draws: (n_resamples, R, …), the same on resampled windows. Returns low and high, (…).
+    """
+    if len(by_seed) == 1:
+        low, high = np.nanquantile(draws[:, 0], _tails(level), axis=0)
+        return low, high
+    mean = by_seed.mean(axis=0)
+    half = half_width(by_seed, np.nanstd(draws.mean(axis=1), axis=0), level=level)
+    return mean - half, mean + half
+
+
+def half_width(by_seed: np.ndarray, error: np.ndarray | float, *, level: float = LEVEL) -> np.ndarray:
+    """√((z e)² + (t s)² / R): half the interval of a mean over R seeds, for new windows and new runs.
+
+    e is the standard error of the mean over windows, s the deviation of the seeds, which holds a little of e
+    again; z and t are quantiles of the normal and of Student's distribution with R − 1 degrees of freedom.
+    Exact where either noise is alone, and wider than it need be between. Of one seed: z e.
+
+    by_seed: (R, …); error: (…). Raises InputError for a level outside (0, 1).
+    """
+    from scipy.stats import norm, t
+
+    n_seeds, tail = len(by_seed), _tails(level)[1]
+    of_windows = norm.ppf(tail) * np.asarray(error)
+    if n_seeds == 1:
+        return of_windows
+    return np.hypot(of_windows, t.ppf(tail, n_seeds - 1) * by_seed.std(axis=0, ddof=1) / np.sqrt(n_seeds))
+
+
+def resampled_means(
+    values: np.ndarray,
+    *,
+    generator: np.random.Generator,
+    cluster: np.ndarray | None = None,
+    n_resamples: int = 1000,
+) -> np.ndarray:
+    """Means over the first axis of resamples with replacement, (n_resamples, …).
+
+    values: (W, …); cluster: (W,) the user of each window: a resample draws users, each with all of its
+    windows, because one user's windows are not independent. Without it each window is drawn for itself.
+    Raises InputError on an empty array, a NaN, and a cluster of another length.
+    """
+    values = _checked(values)
+    sums, sizes = values.reshape(len(values), -1), np.ones(len(values))
+    if cluster is not None:
+        sums, sizes = _cluster_sums(sums, cluster)
+    weights = resampling_weights(len(sums), generator=generator, n_resamples=n_resamples)
+    means = [(weight @ sums) / (weight @ sizes)[:, None] for weight in weights]
+    return np.concatenate(means).reshape(-1, *values.shape[1:])
 
 
 def resampling_weights(n: int, *, generator: np.random.Generator, n_resamples: int) -> Iterator[np.ndarray]:
@@ -95,6 +157,17 @@ def resampling_weights(n: int, *, generator: np.random.Generator, n_resamples: i
         block = min(rows, n_resamples - start)
         drawn = generator.integers(n, size=(block, n)) + n * np.arange(block)[:, None]
         yield np.bincount(drawn.ravel(), minlength=block * n).reshape(block, n).astype(np.float64)
+
+
+def _cluster_sums(values: np.ndarray, cluster: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sums of each cluster's rows, (C, M), and their number, (C,), in the order of first appearance."""
+    if len(cluster) != len(values):
+        raise InputError(f"{len(cluster)} users for {len(values)} windows: pass one a window")
+    _, first, member = np.unique(np.asarray(cluster), return_index=True, return_inverse=True)
+    place = first.argsort().argsort()[member]
+    sums = np.zeros((len(first), values.shape[1]))
+    np.add.at(sums, place, values)
+    return sums, np.bincount(place, minlength=len(first)).astype(np.float64)
 
 
 def _tails(level: float) -> tuple[float, float]:

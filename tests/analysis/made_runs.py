@@ -59,8 +59,8 @@ def is_tail() -> np.ndarray:
     return ~is_head(dataset.counts)[dataset.test.target_idx]
 
 
-def grid(hits: Mapping[str, tuple[float, float]]) -> dict[Cell, Any]:
-    """Runs by label: shares of head and of tail targets that stand at rank 1, the others at rank 5.
+def grid(hits: Mapping[str, tuple[float, float]], *, seed: int = 0) -> dict[Cell, Any]:
+    """Runs by label: shares of head and of tail targets that stand at rank 1, the others are missing.
 
     The better of two runs hits whatever the worse one hits.
     """
@@ -69,6 +69,6 @@ def grid(hits: Mapping[str, tuple[float, float]]) -> dict[Cell, Any]:
     for member in (tail, ~tail):
         order[member] = np.linspace(0, 1, member.sum(), endpoint=False)
     return {
-        cell(label): made_run(np.where(order < np.where(tail, of_tail, of_head), 1, 0))
+        cell(label, seed=seed): made_run(np.where(order < np.where(tail, of_tail, of_head), 1, 0))
         for label, (of_head, of_tail) in hits.items()
     }

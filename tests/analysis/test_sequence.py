@@ -161,6 +161,16 @@ def test_spaces_are_compared_in_the_claimed_order() -> None:
     assert picture.groupby(["method", "space"]).size().nunique() == 1
 
 
+def test_spaces_of_several_seeds_differ_by_items_and_by_seeds() -> None:
+    values = np.zeros((3, 101, 3))
+    values[:, :, 0] = np.array([[0.4], [0.4], [0.7]])  # seeds disagree, items do not
+    values[:, 1:, 1] = np.resize([-0.1, 0.1], 100)  # items do, seeds do not
+    (_, mean, low, _), (_, _, lower, upper), _ = method_spaces._rows(values)
+    assert mean == pytest.approx(0.5)
+    assert mean - low == pytest.approx(4.303 * 0.1, rel=1e-3)
+    assert [lower, upper] == pytest.approx([-0.196, 0.196], rel=1e-3)
+
+
 def test_tables_read_the_artifacts() -> None:
     table = sequence_tables.comparison_table(trained(), bench())
     assert {"popularity", *sequence_cells.METHODS} == set(table["method"])

@@ -65,12 +65,12 @@ def test_means_are_of_all_head_and_tail_targets_with_popularity_beside() -> None
     )
 
 
-def test_a_window_counts_with_its_mean_over_the_seeds() -> None:
+def test_means_are_over_seeds_too_and_their_interval_is_for_other_runs() -> None:
     n = len(is_tail())
     runs: Any = {cell("base", seed=seed): made_run(np.full(n, seed)) for seed in (0, 1)}  # never, always
-    table = sequence_tables.comparison_table(runs, BENCH)
-    row = one(table, method="base", metric="HR", k=10, group="all")
-    assert (row["value"], row["low"], row["high"]) == (0.5, 0.5, 0.5)
+    row = one(sequence_tables.comparison_table(runs, BENCH), method="base", metric="HR", k=10, group="all")
+    assert row["value"] == 0.5
+    assert row["high"] - 0.5 == pytest.approx(12.706 * 0.5, rel=1e-3)  # Student's t of one degree of freedom
 
 
 def test_differences_are_paired_on_windows_and_seeds() -> None:
@@ -155,6 +155,42 @@ def test_statements_do_not_hold_where_faerec_is_its_backbone(tmp_path: Path) -> 
     table = faerec_statements.statement_table(found, registry.statements())
     assert table.set_index("number")["holds"]["6"] == "untested"
     assert set(table["number"]) == {"1a", "1b", "1c", "2", "3a", "3b", "3c", "4a", "4b", "5", "6"}
+
+
+def test_runs_that_disagree_leave_statements_open() -> None:
+    """Two seeds say yes and one says no: none of the statements about means holds."""
+    good, bad = {"base": (0.5, 0.2), "faerec": (0.5, 0.5)}, {"base": (0.5, 0.2), "faerec": (0.5, 0.1)}
+    agree = [grid(good, seed=seed) for seed in (0, 1, 2)]
+    disagree = [*agree[:2], grid(bad, seed=2)]
+    for runs, expected in ((agree, True), (disagree, False)):
+        trained: Any = {each: run for part in runs for each, run in part.items()}
+        differences = sequence_tables.differences_table(trained, BENCH)
+        found = [
+            *faerec_statements.accuracy_statements(differences),
+            *faerec_statements.proportion_statement(trained, BENCH),
+        ]
+        assert {each["number"]: each["holds"] for each in found} == dict.fromkeys(
+            ("1a", "1b", "1c"), expected
+        )
+        assert all(each["value"] > 0 for each in found)
+
+
+def test_coverage_of_runs_that_disagree_is_open() -> None:
+    n, n_items = len(is_tail()), BENCH.dataset(PROFILE.sequence.data).n_items
+    spread = 1 + (np.arange(20) + 7 * np.arange(n)[:, None]) % n_items
+    for wide_seeds, holds in (((0, 1, 2), True), ((0, 1), False)):
+        runs: Any = {cell("base", seed=seed): made_run(np.ones(n)) for seed in (0, 1, 2)}
+        runs |= {
+            cell("faerec", seed=seed): made_run(np.ones(n), spread if seed in wide_seeds else None)
+            for seed in (0, 1, 2)
+        }
+        table, differences = (
+            make(runs, BENCH)
+            for make in (sequence_tables.coverage_table, sequence_tables.coverage_differences)
+        )
+        (found,) = faerec_statements.coverage_statement(table, differences)
+        assert found["holds"] is holds
+        assert found["value"] > 0.4
 
 
 def test_a_backbone_that_never_hits_the_tail_gains_in_proportion() -> None:

@@ -10,6 +10,7 @@ import torch
 
 from reclib.analysis import spaces
 from reclib.kernels.neighbours import nearest_by_cosine
+from reclib.models.items import IdItems
 from reclib.schema import InputError
 
 
@@ -105,14 +106,12 @@ def test_the_picture_is_the_same_for_one_seed_and_keeps_groups_together() -> Non
 
 
 def test_a_model_says_what_its_two_spaces_are() -> None:
-    generator = np.random.default_rng(4)
-    rows = torch.from_numpy(generator.normal(size=(9, 3)))
-    text = SimpleNamespace(matrix=np.concatenate([np.zeros((1, 7)), generator.normal(size=(8, 7))]))
-    both = SimpleNamespace(embedding_views=lambda: (rows, 2 * rows))
-    np.testing.assert_allclose(spaces.embedding_views(both, text)[1], 2 * rows, rtol=1e-6)
-    table = SimpleNamespace(items=SimpleNamespace(), item_matrix=lambda: rows)
-    id_rows, llm_rows = spaces.embedding_views(table, text)
-    np.testing.assert_allclose(id_rows, rows, rtol=1e-6)
-    assert llm_rows.shape == (9, 3)
-    np.testing.assert_array_equal(llm_rows[0], 0)
-    np.testing.assert_array_equal(llm_rows[1:].mean(axis=0).round(6), 0)
+    rows = torch.from_numpy(np.random.default_rng(4).normal(size=(9, 3)))
+    both = SimpleNamespace(embedding_views=lambda: (rows, 2 * rows), items=None)
+    of_items = SimpleNamespace(items=both)
+    for model in (both, of_items):
+        id_rows, llm_rows = spaces.embedding_views(model)
+        np.testing.assert_allclose(id_rows, rows, rtol=1e-6)
+        np.testing.assert_allclose(llm_rows, 2 * rows, rtol=1e-6)
+    with pytest.raises(InputError, match="IdItems has no embedding of texts"):
+        spaces.embedding_views(SimpleNamespace(items=IdItems(3, 2)))

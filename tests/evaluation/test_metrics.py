@@ -120,6 +120,30 @@ def test_summary_keeps_methods_apart_and_empty_groups_out() -> None:
     ]
 
 
+def test_summary_of_several_runs_is_their_mean_with_an_interval_for_other_runs() -> None:
+    table = per_window(RANKS, (1, 3), n_items=20)
+    worse = table.assign(value=0.5 * table["value"])
+    runs = pd.concat([table.assign(method="a", seed=0), worse.assign(method="a", seed=1)])
+    means = summarise(pd.concat([runs, table.assign(method="b")]), generator=np.random.default_rng(0))
+    ours, theirs = (means[means["method"] == name].reset_index(drop=True) for name in ("a", "b"))
+    assert ours["value"].tolist() == pytest.approx((0.75 * theirs["value"]).tolist())
+    assert ours[["metric", "k"]].equals(theirs[["metric", "k"]])
+    assert ((ours["high"] - ours["low"]) > (theirs["high"] - theirs["low"])).all()
+    assert ours["n"].tolist() == [len(RANKS)] * 4
+    with pytest.raises(InputError, match="do not cover the same windows"):
+        summarise(runs.iloc[:-1], generator=np.random.default_rng(0))
+
+
+def test_summary_keeps_a_users_windows_together() -> None:
+    table = per_window(RANKS, (3,), n_items=20)
+    (low, high), (low_alone, high_alone) = (
+        summarise(table, generator=np.random.default_rng(0), cluster=users).loc[0, ["low", "high"]]
+        for users in (np.zeros(5), np.arange(5))
+    )
+    assert (low, high) == (2 / 5, 2 / 5), "one user: no resample differs"
+    assert low_alone < 2 / 5 < high_alone
+
+
 def test_summary_refuses_mixed_runs_and_missing_windows() -> None:
     table = per_window(RANKS, (3,), n_items=20)
     generator = np.random.default_rng(0)

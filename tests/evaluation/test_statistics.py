@@ -8,7 +8,14 @@ from hypothesis.extra import numpy as arrays
 from scipy import stats
 
 from reclib.evaluation import statistics
-from reclib.evaluation.statistics import bootstrap_interval, paired_bootstrap, resampling_weights
+from reclib.evaluation.statistics import (
+    bootstrap_interval,
+    estimate,
+    half_width,
+    paired_bootstrap,
+    resampled_means,
+    resampling_weights,
+)
 from reclib.schema import InputError
 
 
@@ -82,7 +89,6 @@ def test_pairing_removes_what_the_windows_share() -> None:
     difference = paired_bootstrap(better, worse, generator=generator())
     assert difference.mean == pytest.approx(np.mean(better - worse))
     assert 0.9 < difference.low < difference.mean < difference.high < 1.1
-    assert difference.share_positive == 1
     assert difference.n == 200
     backwards = paired_bootstrap(worse, better, generator=generator())
     assert (backwards.low, backwards.high) == pytest.approx((-difference.high, -difference.low))
@@ -90,20 +96,53 @@ def test_pairing_removes_what_the_windows_share() -> None:
 
 def test_equal_methods_differ_by_nothing() -> None:
     a = np.arange(10.0)
-    assert paired_bootstrap(a, a, generator=generator())[:4] == (0.0, 0.0, 0.0, 0.0)
+    assert paired_bootstrap(a, a, generator=generator()) == (0.0, 0.0, 0.0, 10)
 
 
-def test_seeds_that_disagree_widen_the_interval_unless_they_are_fixed() -> None:
+def test_seeds_that_disagree_widen_the_interval_to_that_of_students_t() -> None:
     noise = np.random.default_rng(5).normal(0, 0.1, size=(3, 400))
     a = np.array([[-1.0], [1.0], [3.0]]) + noise
-    b = np.zeros_like(a)
-    new_runs = paired_bootstrap(a, b, generator=generator())
-    these_runs = paired_bootstrap(a, b, generator=generator(), seeds="fixed")
-    assert new_runs.mean == these_runs.mean == pytest.approx(1, abs=0.02)
-    assert new_runs.per_seed == pytest.approx((-1, 1, 3), abs=0.03)
-    assert these_runs.high - these_runs.low < 0.05
-    assert new_runs.low < -0.5
-    assert new_runs.high > 2.5
+    found = paired_bootstrap(a, np.zeros_like(a), generator=generator())
+    per_seed = a.mean(axis=1)
+    expected = stats.t.interval(0.95, 2, loc=per_seed.mean(), scale=per_seed.std(ddof=1) / np.sqrt(3))
+    assert (found.low, found.high) == pytest.approx(expected, rel=0.01)
+
+
+@pytest.mark.parametrize(("n_seeds", "of_seeds"), [(2, 1.0), (3, 3.4), (3, 0.5), (5, 1.0)])
+def test_the_interval_over_seeds_covers_as_often_as_it_says(n_seeds: int, of_seeds: float) -> None:
+    """Windows with a standard error of 1, seeds with a deviation of `of_seeds`; the true mean is 0."""
+    draw, n_windows, covered = np.random.default_rng(7), 50, 0
+    for trial in range(400):
+        windows = draw.normal(0, np.sqrt(n_windows), size=n_windows)
+        values = windows + draw.normal(0, of_seeds, size=(n_seeds, 1))
+        found = estimate(values, generator=np.random.default_rng(trial), n_resamples=200)
+        covered += found.low <= 0 <= found.high
+    assert 0.92 <= covered / 400 <= 1
+
+
+def test_one_seed_and_equal_seeds_speak_of_windows_alone() -> None:
+    assert half_width(np.zeros((1, 2)), np.array([1.0, 2.0])) == pytest.approx([1.96, 3.92], abs=1e-3)
+    assert half_width(np.ones((4, 1)), np.array([1.0])) == pytest.approx([1.96], abs=1e-3)
+
+
+def test_windows_of_a_user_stay_together() -> None:
+    """Copies of a user's window say nothing new: the interval is that of users, not of windows."""
+    users = np.random.default_rng(8).normal(size=80)
+    alone = bootstrap_interval(users, generator=generator())
+    copies, cluster = np.repeat(users, 9), np.repeat(np.arange(80), 9)
+    assert bootstrap_interval(copies, generator=generator(), cluster=cluster) == pytest.approx(alone)
+    low, high = bootstrap_interval(copies, generator=generator())
+    assert high - low < 0.5 * (alone[1] - alone[0])
+    paired = paired_bootstrap(copies, 0 * copies, generator=generator(), cluster=cluster)
+    assert (paired.low, paired.high, paired.n) == pytest.approx((*alone, 720))
+
+
+def test_users_weigh_by_their_windows_as_the_mean_does() -> None:
+    values, cluster = np.array([1.0, 2.0, 6.0]), np.array(["b", "a", "b"])
+    means = resampled_means(values, generator=generator(), cluster=cluster, n_resamples=200)
+    assert set(np.round(means, 9)) == {2.0, 3.0, 3.5}  # of a twice, of both, of b twice
+    with pytest.raises(InputError, match="2 users for 3 windows"):
+        resampled_means(values, generator=generator(), cluster=cluster[:2])
 
 
 def test_a_window_counts_alike_in_every_seed() -> None:
@@ -111,11 +150,9 @@ def test_a_window_counts_alike_in_every_seed() -> None:
     a = np.random.default_rng(6).normal(size=100)
     one = paired_bootstrap(a, 0 * a, generator=generator())
     five = paired_bootstrap(np.tile(a, (5, 1)), np.zeros((5, 100)), generator=generator())
-    assert (five.low, five.high) == pytest.approx((one.low, one.high))
+    assert (five.low, five.high) == pytest.approx((one.low, one.high), abs=0.02 * (one.high - one.low))
 
 
-def test_unpaired_values_and_unknown_seed_rules_are_refused() -> None:
+def test_unpaired_values_are_refused() -> None:
     with pytest.raises(InputError, match="pass the same windows"):
         paired_bootstrap(np.ones(3), np.ones(4), generator=generator())
-    with pytest.raises(InputError, match="seeds='all'"):
-        paired_bootstrap(np.ones(3), np.ones(3), generator=generator(), seeds="all")

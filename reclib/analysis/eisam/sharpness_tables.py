@@ -10,8 +10,8 @@ import pandas as pd
 from reclib.analysis.eisam.sharpness import N_GROUPS
 from reclib.artifacts import Artifact
 from reclib.data.popularity import HEAD_SHARE
-from reclib.evaluation.metrics import HEAD, METHOD, TAIL
-from reclib.evaluation.statistics import bootstrap_interval, paired_bootstrap
+from reclib.evaluation.metrics import HEAD, METHOD, SEED, TAIL
+from reclib.evaluation.statistics import estimate, paired_bootstrap
 from reclib.schema import GROUP
 from reclib.seeding import numpy_generator
 
@@ -21,27 +21,31 @@ HEAD_DECILES = round(HEAD_SHARE * N_GROUPS)
 
 
 def item_table(measured: Measured) -> pd.DataFrame:
-    """Sharpness of each measured item, mean over the seeds: method, decile, item_idx, count, sharpness.
+    """Sharpness of each measured item in each run: method, seed, decile, item_idx, count, sharpness.
 
-    Also loss and gradient_norm. All methods have the same items, as they are drawn once.
+    Also loss and gradient_norm. All methods and seeds have the same items, as they are drawn once.
+    seed: the place of the run.
     """
-    keys = [METHOD, "decile", "item_idx", "count"]
-    parts = [run["items"].assign(method=method) for method, runs in measured.items() for run in runs]
-    found = pd.concat(parts, ignore_index=True)
-    return found.groupby(keys, sort=False)[["loss", "gradient_norm", "sharpness"]].mean().reset_index()
+    parts = [
+        run["items"].assign(method=method, seed=seed)
+        for method, runs in measured.items()
+        for seed, run in enumerate(runs)
+    ]
+    columns = [METHOD, SEED, "decile", "item_idx", "count", "loss", "gradient_norm", "sharpness"]
+    return pd.concat(parts, ignore_index=True)[columns]
 
 
 def decile_table(items: pd.DataFrame, *, n_resamples: int = 1000) -> pd.DataFrame:
-    """Mean sharpness of the items of each decile of popularity, with a bootstrap interval over its items.
+    """Mean sharpness of the items of each decile of popularity, with its interval over items and seeds.
 
     Returns method, decile, items, count (their mean), value, low, high.
     """
     rows = []
     for (method, decile), own in items.groupby([METHOD, "decile"], sort=False):
-        values = own["sharpness"].to_numpy()
+        values = own.pivot(index=SEED, columns="item_idx", values="sharpness").to_numpy()
         generator = numpy_generator(0, "deciles")
-        low, high = bootstrap_interval(values, generator=generator, n_resamples=n_resamples)
-        rows.append((method, decile, len(own), own["count"].mean(), values.mean(), float(low), float(high)))
+        found = estimate(values, generator=generator, n_resamples=n_resamples)
+        rows.append((method, decile, found.n, own["count"].mean(), found.mean, found.low, found.high))
     return pd.DataFrame(rows, columns=[METHOD, "decile", "items", "count", "value", "low", "high"])
 
 
@@ -52,15 +56,15 @@ def side_differences(items: pd.DataFrame, *, n_resamples: int = 1000) -> pd.Data
     Returns method, reference, group, value, reference_value, difference, low, high, change (a share of the
     reference's), n (items).
     """
-    wide = items.pivot(index=["decile", "item_idx"], columns=METHOD, values="sharpness")
-    is_head = wide.index.get_level_values("decile") <= HEAD_DECILES
+    wide = items.pivot(index=[METHOD, SEED], columns=["decile", "item_idx"], values="sharpness")
+    is_head = wide.columns.get_level_values("decile") <= HEAD_DECILES
     rows = []
     for method in items[METHOD].unique():
         for reference in ("erm", "sam"):
             if method in (reference, "erm"):
                 continue
             for group, member in ((HEAD, is_head), (TAIL, ~is_head)):
-                ours, theirs = wide.loc[member, method].to_numpy(), wide.loc[member, reference].to_numpy()
+                ours, theirs = (wide.loc[name].loc[:, member].to_numpy() for name in (method, reference))
                 generator = numpy_generator(0, "sides")
                 found = paired_bootstrap(ours, theirs, generator=generator, n_resamples=n_resamples)
                 means = (ours.mean(), theirs.mean())

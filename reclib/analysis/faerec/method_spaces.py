@@ -15,6 +15,7 @@ from reclib.analysis.spaces import cosine, knn_overlap, linear_cka, tsne
 from reclib.analysis.workbench import DATA_SEED
 from reclib.artifacts import Artifact
 from reclib.evaluation.metrics import ALL, METHOD
+from reclib.evaluation.statistics import half_width
 from reclib.schema import GROUP, METRIC, VALUE, K
 from reclib.seeding import numpy_generator
 
@@ -23,8 +24,7 @@ if TYPE_CHECKING:
 
 METRICS = ("overlap", "cka", "cosine")
 STEPS = (("rlmrec_con", "llminit"), ("rlmrec_con", "llm_esr"), (FAEREC, "rlmrec_con"))  # higher, lower
-BARS = "±1.96 standard errors over resampled items"
-_NORMAL_95 = 1.96
+BARS = "95 % intervals over items and seeds"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,11 +68,11 @@ def spaces_step(
     for dataset, runs in _by_dataset(trained, bench):
         drawn = _resamples(config, len(next(iter(runs.values()))[0][0]), seed)
         found = {
-            method: np.mean([_agreement(*pair, drawn, config) for pair in pairs], axis=0)
+            method: np.stack([_agreement(*pair, drawn, config) for pair in pairs])
             for method, pairs in runs.items()
-        }  # (1 + resamples, metrics): the first row is of all items
-        for method, values in found.items():
-            numbers += [(dataset, method, *row) for row in _rows(values)]
+        }  # (seeds, 1 + resamples, metrics): the first row is of all items
+        for method, agreement in found.items():
+            numbers += [(dataset, method, *row) for row in _rows(agreement)]
         for higher, lower in STEPS:
             name = f"{higher} over {lower}"
             for metric, *values in _rows(found[higher] - found[lower]):
@@ -145,10 +145,14 @@ def _agreement(
 
 
 def _rows(values: np.ndarray) -> list[tuple[str, float, float, float]]:
-    """Value and ends of each metric; by the standard error, as resamples of CKA lie above the value."""
-    error = _NORMAL_95 * values[1:].std(axis=0)
-    rows = zip(METRICS, values[0].tolist(), error.tolist(), strict=True)
-    return [(metric, value, value - half, value + half) for metric, value, half in rows]
+    """Value and ends of each metric, (seeds, 1 + resamples, metrics).
+
+    By the standard error, as resamples of CKA lie above the value.
+    """
+    by_seed = values[:, 0]
+    half = half_width(by_seed, values[:, 1:].mean(axis=0).std(axis=0))
+    rows = zip(METRICS, by_seed.mean(axis=0).tolist(), half.tolist(), strict=True)
+    return [(metric, value, value - width, value + width) for metric, value, width in rows]
 
 
 def _points(dataset: str, method: str, pair: Pair, config: SpacesConfig, seed: int) -> pd.DataFrame:

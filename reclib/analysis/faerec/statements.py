@@ -21,7 +21,7 @@ from reclib.analysis.sequence_tables import (
     window_values,
 )
 from reclib.evaluation.metrics import ALL, METHOD, TAIL
-from reclib.evaluation.statistics import resampling_weights
+from reclib.evaluation.statistics import resampled_means, seeds_interval
 from reclib.schema import GROUP, METRIC
 from reclib.seeding import numpy_generator
 
@@ -58,8 +58,9 @@ def proportion_statement(trained: Trained, bench: SequenceBench) -> list[Finding
         if FAEREC in runs:
             dataset = bench.dataset(data)
             is_tail = np.asarray(target_groups(dataset, "head and tail")) == TAIL
-            ours, theirs = (window_values(runs[name], "NDCG", MAIN_K).mean(0) for name in (FAEREC, BASE))
-            rows.append((dataset.name, backbone, *_change_of_share(ours, theirs, is_tail, bench)))
+            ours, theirs = (window_values(runs[name], "NDCG", MAIN_K) for name in (FAEREC, BASE))
+            found = _change_of_share(ours, theirs, is_tail, dataset.test.user_id, bench)
+            rows.append((dataset.name, backbone, *found))
     table = pd.DataFrame(rows, columns=["dataset", "backbone", "difference", "low", "high"])
     note = "tail over all NDCG@10, FAERec minus backbone; weakest backbone: "
     return [
@@ -152,8 +153,9 @@ def coverage_statement(coverage: pd.DataFrame, differences: pd.DataFrame) -> lis
         is_well_above = (cells["difference"] > WELL_ABOVE * cells["value"]) & (cells["low"] > 0)
         weakest = _lowest(cells)
         note = (
-            f"FAERec minus backbone, interval by halves of the users; {int(is_well_above.sum())} of "
-            f"{len(cells)} (all and tail, by backbone) above by more than a tenth; shown: {weakest[GROUP]}"
+            f"FAERec minus backbone, interval by halves of the users and seeds; "
+            f"{int(is_well_above.sum())} of {len(cells)} (all and tail, "
+            f"by backbone) above by more than a tenth; shown: {weakest[GROUP]}"
         )
         found.append(_finding("5", dataset, bool(is_well_above.all()), note, weakest))
     return found
@@ -189,25 +191,30 @@ def statement_table(findings: list[Finding], titles: pd.DataFrame) -> pd.DataFra
 
 
 def _change_of_share(
-    ours: np.ndarray, theirs: np.ndarray, is_tail: np.ndarray, bench: SequenceBench
+    ours: np.ndarray, theirs: np.ndarray, is_tail: np.ndarray, users: np.ndarray, bench: SequenceBench
 ) -> tuple[float, float, float]:
-    """Mean on the tail over mean on all windows, ours minus theirs, with its bootstrap interval."""
-    columns = np.stack([ours, theirs, ours * is_tail, theirs * is_tail, is_tail], axis=1)  # (W, 5)
-    blocks = resampling_weights(
-        len(columns),
+    """Mean on the tail over mean on all windows, ours minus theirs, with its interval.
+
+    ours, theirs: (R, W) of R seeds; the mean over seeds of what each seed's windows say
+    """
+    tail = np.broadcast_to(is_tail, ours.shape)
+    values = np.stack([ours, theirs, ours * tail, theirs * tail, tail], axis=-1).swapaxes(0, 1)  # (W, R, 5)
+    draws = resampled_means(
+        values,
         generator=numpy_generator(0, "change of share"),
+        cluster=users,
         n_resamples=bench.profile.sequence.evaluation.bootstrap,
     )
-    sums = np.concatenate([weights @ columns for weights in blocks])  # (resamples, 5)
-    found = _share_difference(sums, len(columns))
-    low, high = np.nanquantile(found, (0.025, 0.975))
-    return float(_share_difference(columns.sum(0)[None], len(columns))[0]), float(low), float(high)
+    by_seed = _share_difference(values.mean(axis=0))
+    low, high = seeds_interval(by_seed, _share_difference(draws))
+    return float(by_seed.mean()), float(low), float(high)
 
 
-def _share_difference(sums: np.ndarray, n_windows: int) -> np.ndarray:
-    ours, theirs, ours_tail, theirs_tail, tail = sums.T
+def _share_difference(means: np.ndarray) -> np.ndarray:
+    """(…, 5) → (…)."""
+    ours, theirs, ours_tail, theirs_tail, tail = np.moveaxis(means, -1, 0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray((ours_tail / ours - theirs_tail / theirs) * n_windows / tail)
+        return np.asarray((ours_tail / ours - theirs_tail / theirs) / tail)
 
 
 def _datasets(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:

@@ -9,10 +9,11 @@ import pandas as pd
 
 from reclib.analysis.msl.runs import REFERENCE, Cell
 from reclib.analysis.msl.stability import stability_profile, window_ndcg
+from reclib.analysis.msl.tables import held_out_users
 from reclib.analysis.workbench import Workbench
 from reclib.artifacts import Artifact
 from reclib.config import Profile, override
-from reclib.evaluation.statistics import bootstrap_interval, paired_bootstrap
+from reclib.evaluation.statistics import estimate, paired_bootstrap
 from reclib.seeding import numpy_generator
 
 CURVES = (REFERENCE, "msl", "msl_ats")
@@ -37,14 +38,17 @@ def cells(profile: Profile) -> dict[tuple[str, int, int], Cell]:
 def curve_table(ranked: Ranked, bench: Workbench, profile: Profile, *, k: int = 10) -> pd.DataFrame:
     """NDCG@K by training windows: method, windows, metric, k, value, low, high.
 
-    A test window's value is its mean over the seeds, and intervals are over test windows.
+    Intervals are over users and seeds.
     """
-    rows = []
+    rows, users = [], held_out_users(next(iter(ranked.values())), bench)
     for method, n in dict.fromkeys(key[:2] for key in ranked):
-        values = _ndcg(ranked, bench, profile, method, n, k).mean(axis=0)
-        generator = numpy_generator(0, f"learning curve {method} {n}")
-        low, high = bootstrap_interval(values, generator=generator, n_resamples=profile.evaluation.bootstrap)
-        rows.append((method, n, "NDCG", k, values.mean(), float(low), float(high)))
+        found = estimate(
+            _ndcg(ranked, bench, profile, method, n, k),
+            generator=numpy_generator(0, f"learning curve {method} {n}"),
+            cluster=users,
+            n_resamples=profile.evaluation.bootstrap,
+        )
+        rows.append((method, n, "NDCG", k, found.mean, found.low, found.high))
     columns = ["method", "windows", "metric", "k", "value", "low", "high"]
     return pd.DataFrame(rows, columns=columns).astype({"k": "Int64"})
 
@@ -52,14 +56,15 @@ def curve_table(ranked: Ranked, bench: Workbench, profile: Profile, *, k: int = 
 def gain_table(ranked: Ranked, bench: Workbench, profile: Profile, *, k: int = 10) -> pd.DataFrame:
     """NDCG@K minus that of LML at as many training windows: method, windows, difference, low, high.
 
-    Paired by test window and seed; both are resampled.
+    Paired by test window and seed; intervals are over users and seeds.
     """
-    rows = []
+    rows, users = [], held_out_users(next(iter(ranked.values())), bench)
     for method, n in dict.fromkeys(key[:2] for key in ranked if key[0] != REFERENCE):
         found = paired_bootstrap(
             _ndcg(ranked, bench, profile, method, n, k),
             _ndcg(ranked, bench, profile, REFERENCE, n, k),
             generator=numpy_generator(0, f"learning curve gain {method} {n}"),
+            cluster=users,
             n_resamples=profile.evaluation.bootstrap,
         )
         rows.append((method, n, found.mean, found.low, found.high))

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from reclib import artifacts
@@ -128,38 +129,42 @@ def reasoned(profile: Profile, bench: Workbench, artifact: GetOrCompute) -> Arti
 def table(found: Sequence[Row], bench: Workbench, profile: Profile) -> pd.DataFrame:
     """Means with intervals on all, head and tail targets, popularity beside.
 
-    A window's value is its mean over the seeds, so intervals are over windows.
+    Intervals are over users, and over seeds where there are several.
     Returns method, metric, k, group, value, low, high, n.
     """
-    target = bench.held_out(profile.evaluation.n_windows).target_idx
+    windows = bench.held_out(profile.evaluation.n_windows)
     counts = train_counts(bench.dataset)
-    means = pd.concat([_means(row, bench, profile).assign(method=row.method) for row in found])
-    popular = baseline_rows(counts, target, profile.evaluation.cutoffs, seen="kept")
+    ours = [_by_window(row, bench, profile).assign(method=row.method) for row in found]
+    popular = baseline_rows(counts, windows.target_idx, profile.evaluation.cutoffs, seen="kept")
     popular = popular[(popular["method"] == POPULARITY) & popular["k"].notna()]
     return summarise(
-        pd.concat([means, popular], ignore_index=True),
-        head_or_tail(target, counts),
+        pd.concat([*ours, popular], ignore_index=True),
+        head_or_tail(windows.target_idx, counts),
         generator=numpy_generator(0, "main table"),
+        cluster=windows.user_id,
         n_resamples=profile.evaluation.bootstrap,
     )
 
 
 def differences(found: Sequence[Row], bench: Workbench, profile: Profile) -> pd.DataFrame:
-    """Each method minus its reference on the same windows, paired.
+    """Each method minus its reference on the same windows and seeds, paired.
 
+    Intervals are over users, and over seeds where there are several. Where one of the two has one run for all
+    seeds, as a traditional recommender may, that run is compared with each.
     Returns method, reference, metric, k, difference, low, high.
     """
-    means = {row.method: _means(row, bench, profile) for row in found}
+    users = bench.held_out(profile.evaluation.n_windows).user_id
+    values = {row.method: _by_window(row, bench, profile) for row in found}
     parts = []
     for row in found:
         if row.reference is None:
             continue
-        for key, ours in means[row.method].groupby(_KEYS, sort=False):
-            theirs = means[row.reference].groupby(_KEYS, sort=False).get_group(key)
+        for key, ours in values[row.method].groupby(_KEYS, sort=False):
+            theirs = values[row.reference].groupby(_KEYS, sort=False).get_group(key)
             change = paired_bootstrap(
-                ours["value"].to_numpy(),
-                theirs["value"].to_numpy(),
+                *np.broadcast_arrays(*(_runs(side) for side in (ours, theirs))),
                 generator=numpy_generator(0, f"main table {row.method} {key}"),
+                cluster=users,
                 n_resamples=profile.evaluation.bootstrap,
             )
             parts.append((row.method, row.reference, *key, change.mean, change.low, change.high))
@@ -167,12 +172,18 @@ def differences(found: Sequence[Row], bench: Workbench, profile: Profile) -> pd.
     return pd.DataFrame(parts, columns=columns)
 
 
-def _means(row: Row, bench: Workbench, profile: Profile) -> pd.DataFrame:
-    """HR and NDCG of each window, means over the seeds: metric, k, window, value."""
+def _by_window(row: Row, bench: Workbench, profile: Profile) -> pd.DataFrame:
+    """HR and NDCG of each window and seed: window, metric, k, value, seed."""
     cutoffs, n_items = profile.evaluation.cutoffs, bench.dataset.n_items
-    runs = [per_window(ranks, cutoffs, n_items=n_items) for ranks in row.ranks]
-    keys = [*_KEYS, "window"]
-    return pd.concat(runs).groupby(keys, sort=False)["value"].mean().reset_index()
+    runs = [
+        per_window(ranks, cutoffs, n_items=n_items).assign(seed=seed) for seed, ranks in enumerate(row.ranks)
+    ]
+    return pd.concat(runs, ignore_index=True)
+
+
+def _runs(values: pd.DataFrame) -> np.ndarray:
+    """(R, W)."""
+    return values.pivot(index="seed", columns="window", values="value").to_numpy()
 
 
 def panels(comparison: pd.DataFrame, dataset: str) -> pd.DataFrame:

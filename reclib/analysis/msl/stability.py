@@ -12,11 +12,11 @@ from scipy.stats import f as f_distribution
 
 from reclib.analysis.long_tail import PRINTED_DATASETS
 from reclib.analysis.msl.runs import METHODS, PREFERENCE, REFERENCE, Cell
-from reclib.analysis.msl.tables import held_out_metrics
+from reclib.analysis.msl.tables import held_out_metrics, held_out_users
 from reclib.analysis.workbench import Workbench
 from reclib.artifacts import Artifact
 from reclib.config import Profile, StabilityConfig, override
-from reclib.evaluation.statistics import Difference, paired_bootstrap
+from reclib.evaluation.statistics import paired_bootstrap
 from reclib.seeding import numpy_generator
 
 OURS = "msl_ats"
@@ -85,23 +85,23 @@ def spread_table(seeds: pd.DataFrame) -> pd.DataFrame:
 def step_table(ranked: Ranked, bench: Workbench, profile: Profile, *, k: int = 10) -> pd.DataFrame:
     """NDCG@K of S-DPO minus LML, and of MSL with ATS minus S-DPO: method, reference, difference, low, high.
 
-    Paired by window and seed; both are resampled.
+    Paired by window and seed; intervals are over users and seeds.
     """
     values = {key: window_ndcg(artifact, bench, profile, k) for key, artifact in ranked.items()}
+    users = held_out_users(next(iter(ranked.values())), bench)
     rows = []
     for method, reference in ((PREFERENCE, REFERENCE), (OURS, PREFERENCE)):
-        found = _paired(values, method, reference, n_resamples=profile.evaluation.bootstrap)
+        seeds = [seed for name, seed in values if name == method]
+        ours, theirs = (np.stack([values[name, seed] for seed in seeds]) for name in (method, reference))
+        found = paired_bootstrap(
+            ours,
+            theirs,
+            generator=numpy_generator(0, f"stability {method} {reference}"),
+            cluster=users,
+            n_resamples=profile.evaluation.bootstrap,
+        )
         rows.append((method, reference, found.mean, found.low, found.high))
     return pd.DataFrame(rows, columns=["method", "reference", "difference", "low", "high"])
-
-
-def _paired(
-    values: Mapping[tuple[str, int], np.ndarray], method: str, reference: str, *, n_resamples: int
-) -> Difference:
-    seeds = [seed for name, seed in values if name == method]
-    sides = (np.stack([values[name, seed] for seed in seeds]) for name in (method, reference))
-    generator = numpy_generator(0, f"stability {method} {reference}")
-    return paired_bootstrap(*sides, generator=generator, n_resamples=n_resamples)
 
 
 def window_ndcg(artifact: Artifact, bench: Workbench, profile: Profile, k: int) -> np.ndarray:

@@ -15,7 +15,7 @@ from reclib.config import ObjectiveConfig, Profile
 from reclib.data.popularity import train_counts
 from reclib.evaluation.baselines import baseline_rows
 from reclib.evaluation.metrics import catalogue_nll, head_or_tail, per_window, summarise
-from reclib.evaluation.statistics import Difference, paired_bootstrap
+from reclib.evaluation.statistics import Estimate, paired_bootstrap
 from reclib.seeding import numpy_generator
 
 # Our methods under the names that [MSL] Tables 5 and 6 print.
@@ -63,7 +63,7 @@ def component_table(traces: Mapping[str, pd.DataFrame], *, span: int = 9) -> pd.
     return pd.concat(parts, ignore_index=True)
 
 
-def component_difference(table: pd.DataFrame, *, seed: int, n_resamples: int = 1000) -> Difference:
+def component_difference(table: pd.DataFrame, *, seed: int, n_resamples: int = 1000) -> Estimate:
     """Mean over the second half of training of 𝓛² under LML minus 𝓛² when it alone is optimised.
 
     Paired by step; the interval resamples steps. Positive: 𝓛² is lower when it alone is optimised.
@@ -126,27 +126,32 @@ def held_out_metrics(artifact: Artifact, bench: Workbench, profile: Profile) -> 
     return pd.concat([ranks, catalogue_nll(windows["catalogue_nll"].to_numpy())], ignore_index=True)
 
 
+def held_out_users(artifact: Artifact, bench: Workbench) -> np.ndarray:
+    """The user of each held-out window of a run, (W,): intervals keep a user's windows together."""
+    return bench.held_out(len(artifact["windows"])).user_id
+
+
 def comparison_table(
     ranked: Mapping[tuple[str, int], Artifact], bench: Workbench, profile: Profile
 ) -> pd.DataFrame:
     """Means with intervals by method, on all, head and tail targets; popularity and uniform beside.
 
-    A window's value is its mean over the seeds, so intervals are over windows.
+    Intervals are over users, and over seeds where there are several.
     Returns method, metric, k, group, value, low, high, n.
     """
-    target = next(iter(ranked.values()))["windows"]["target_idx"].to_numpy()
+    first = next(iter(ranked.values()))
+    target = first["windows"]["target_idx"].to_numpy()
     counts = train_counts(bench.dataset)
     parts = [
-        held_out_metrics(artifact, bench, profile).assign(method=method)
-        for (method, _), artifact in ranked.items()
+        held_out_metrics(artifact, bench, profile).assign(method=method, seed=seed)
+        for (method, seed), artifact in ranked.items()
     ]
-    keys = ["method", "window", "metric", "k"]
-    ours = pd.concat(parts).groupby(keys, sort=False, dropna=False)["value"].mean().reset_index()
     baselines = baseline_rows(counts, target, profile.evaluation.cutoffs, seen="kept")
     return summarise(
-        pd.concat([ours, baselines], ignore_index=True),
+        pd.concat([*parts, baselines], ignore_index=True),
         head_or_tail(target, counts),
         generator=numpy_generator(0, "comparison"),
+        cluster=held_out_users(first, bench),
         n_resamples=profile.evaluation.bootstrap,
     )
 
@@ -165,9 +170,9 @@ def wide(table: pd.DataFrame) -> pd.DataFrame:
 def differences_table(
     ranked: Mapping[tuple[str, int], Artifact], bench: Workbench, profile: Profile, *, reference: str = "lml"
 ) -> pd.DataFrame:
-    """Paired differences to a reference method on the same windows, with intervals.
+    """Paired differences to a reference method on the same windows and seeds, with intervals.
 
-    Returns method, metric, k, difference, low, high, share_above (of resamples above 0).
+    Over users, and over seeds where there are several. Returns method, metric, k, difference, low, high.
     """
     rows = []
     seeds = [seed for method, seed in ranked if method == reference]
@@ -178,18 +183,17 @@ def differences_table(
         of_reference = [values[reference, seed] for seed in seeds]
         for (metric, k), _ in values[reference, seeds[0]].groupby(["metric", "k"], sort=False, dropna=False):
             ours, theirs = (
-                np.mean([_column(one, metric, k) for one in side], axis=0)
-                for side in (of_method, of_reference)
+                np.stack([_column(one, metric, k) for one in side]) for side in (of_method, of_reference)
             )
             found = paired_bootstrap(
                 ours,
                 theirs,
                 generator=numpy_generator(0, f"difference {method} {metric}"),
+                cluster=held_out_users(ranked[reference, seeds[0]], bench),
                 n_resamples=profile.evaluation.bootstrap,
             )
-            rows.append((method, metric, k, found.mean, found.low, found.high, found.share_positive))
-    columns = ["method", "metric", "k", "difference", "low", "high", "share_above"]
-    return pd.DataFrame(rows, columns=columns)
+            rows.append((method, metric, k, found.mean, found.low, found.high))
+    return pd.DataFrame(rows, columns=["method", "metric", "k", "difference", "low", "high"])
 
 
 def _column(table: pd.DataFrame, metric: Any, k: Any) -> np.ndarray:

@@ -11,10 +11,11 @@ import pandas as pd
 
 from reclib.analysis.msl.runs import Cell
 from reclib.analysis.msl.stability import stability_profile, window_ndcg
+from reclib.analysis.msl.tables import held_out_users
 from reclib.analysis.workbench import Workbench
 from reclib.artifacts import Artifact
 from reclib.config import ObjectiveConfig, Profile
-from reclib.evaluation.statistics import bootstrap_interval, resampling_weights
+from reclib.evaluation.statistics import estimate, resampled_means
 from reclib.schema import InputError
 from reclib.seeding import numpy_generator
 
@@ -50,43 +51,48 @@ def cells(profile: Profile) -> dict[tuple[float, int], Cell]:
 
 
 def ndcg(ranked: Ranked, bench: Workbench, profile: Profile, *, k: int = 10) -> pd.DataFrame:
-    """NDCG@K by temperature, seed and test window: temperature, seed, window, value."""
+    """NDCG@K by temperature, seed and test window: temperature, seed, window, user, value."""
     parts = []
     for (tau, seed), artifact in ranked.items():
-        values = window_ndcg(artifact, bench, profile, k)
-        about = {"temperature": tau, "seed": seed, "window": np.arange(len(values))}
+        values, users = window_ndcg(artifact, bench, profile, k), held_out_users(artifact, bench)
+        about = {"temperature": tau, "seed": seed, "window": np.arange(len(values)), "user": users}
         parts.append(pd.DataFrame({**about, "value": values}))
     return pd.concat(parts, ignore_index=True)
 
 
 def curve_table(values: Values, *, n_resamples: int, k: int = 10) -> pd.DataFrame:
-    """Rows of `figures.temperature_by_dataset`; intervals over windows of the mean over the seeds."""
+    """Rows of `figures.temperature_by_dataset`; intervals are over users and seeds."""
     rows = []
     for dataset, of_dataset in values.items():
         for tau, part in of_dataset.groupby("temperature"):
-            means = part.groupby("window")["value"].mean().to_numpy()
-            generator = numpy_generator(0, f"temperature curve {tau}")
-            low, high = bootstrap_interval(means, generator=generator, n_resamples=n_resamples)
-            rows.append((dataset, tau, means.mean(), float(low), float(high)))
+            by_window = part.pivot(index=["window", "user"], columns="seed", values="value")
+            found = estimate(
+                by_window.to_numpy().T,
+                generator=numpy_generator(0, f"temperature curve {tau}"),
+                cluster=by_window.index.get_level_values("user").to_numpy(),
+                n_resamples=n_resamples,
+            )
+            rows.append((dataset, tau, found.mean, found.low, found.high))
     table = pd.DataFrame(rows, columns=["dataset", "temperature", "value", "low", "high"])
     missing = {"temperature_low": np.nan, "temperature_high": np.nan}
     return table.assign(method="msl", metric="NDCG", k=k, **missing).astype({"k": "Int64"})
 
 
 def best_temperatures(values: pd.DataFrame, *, n_resamples: int) -> np.ndarray:
-    """The temperature with the highest mean in each resample of windows and seeds, (n_resamples,).
+    """The temperature with the highest mean in each resample of users and seeds, (n_resamples,).
 
-    One draw of windows and seeds serves all temperatures, so that the choice is made again in each.
+    One draw of users and seeds serves all temperatures, so that the choice is made again in each.
     """
-    table = values.pivot(index=["seed", "window"], columns="temperature", values="value")
-    n_seeds = table.index.get_level_values("seed").nunique()
-    cube = table.to_numpy().reshape(n_seeds, -1, table.shape[1])  # (S, W, T)
+    table = values.pivot(index=["window", "user"], columns=["seed", "temperature"], values="value")
+    table = table.sort_index(axis=1)
+    seeds, temperatures = (table.columns.unique(level) for level in ("seed", "temperature"))
+    cube = table.to_numpy().reshape(len(table), len(seeds), len(temperatures))  # (W, S, T)
     generator = numpy_generator(0, "best temperature")
-    weights = resampling_weights(cube.shape[1], generator=generator, n_resamples=n_resamples)
-    by_seed = np.concatenate([np.einsum("rw,swt->rst", weight, cube) for weight in weights])
-    drawn = generator.integers(n_seeds, size=(n_resamples, n_seeds))
+    users = table.index.get_level_values("user").to_numpy()
+    by_seed = resampled_means(cube, generator=generator, cluster=users, n_resamples=n_resamples)
+    drawn = generator.integers(len(seeds), size=(n_resamples, len(seeds)))
     means = np.take_along_axis(by_seed, drawn[:, :, None], axis=1).mean(axis=1)
-    return table.columns.to_numpy()[means.argmax(axis=1)]
+    return temperatures.to_numpy()[means.argmax(axis=1)]
 
 
 def best_table(values: Values, *, n_resamples: int) -> pd.DataFrame:
@@ -126,7 +132,7 @@ def _inside_range(row: pd.Series, values: Values) -> dict[str, Any]:
         "number": "3a",
         "dataset": row["dataset"],
         "holds": bool(max(1, tried[0]) < row["low"] and row["high"] < tried[-1]),
-        "note": f"best of {tried[0]:g} to {tried[-1]:g} on NDCG@10, over windows and seeds",
+        "note": f"best of {tried[0]:g} to {tried[-1]:g} on NDCG@10, over users and seeds",
         "value": row["best"],
         "low": row["low"],
         "high": row["high"],

@@ -68,8 +68,8 @@ def run_all(profile: Profile, artifact: Callable[..., Artifact] = artifacts.get_
 def comparison_table(tested: list[Tested], profile: Profile) -> pd.DataFrame:
     """Means with bootstrap intervals on all, head and tail targets, popularity beside.
 
-    A window's value is its mean over the seeds, so intervals are over windows; popularity counts training
-    and validation windows, as the others are trained on both.
+    Intervals are over users, and over seeds where there are several; popularity counts training and
+    validation windows, as the others are trained on both.
     Returns dataset, method, metric, k, group, value, low, high, n.
     """
     parts = []
@@ -77,18 +77,17 @@ def comparison_table(tested: list[Tested], profile: Profile) -> pd.DataFrame:
         dataset, target = each.bench.whole, each.bench.whole.test.target_idx
         cutoffs = profile.evaluation.cutoffs
         tables = [
-            per_window(run["windows"][RANK], cutoffs, n_items=dataset.n_items).assign(method=name)
+            per_window(run["windows"][RANK], cutoffs, n_items=dataset.n_items).assign(method=name, seed=seed)
             for name, runs in each.runs.items()
-            for run in runs
+            for seed, run in enumerate(runs)
         ]
         popular = baseline_rows(dataset.counts, target, cutoffs, seen="kept")
         tables.append(popular[(popular[METHOD] == POPULARITY) & popular[K].notna()])
-        keys = [METHOD, "window", METRIC, K]
-        means = pd.concat(tables).groupby(keys, sort=False)[VALUE].mean().reset_index()
         table = summarise(
-            means,
+            pd.concat(tables, ignore_index=True),
             head_or_tail(target, dataset.counts),
             generator=numpy_generator(0, "traditional"),
+            cluster=dataset.test.user_id,
             n_resamples=profile.evaluation.bootstrap,
         )
         table.insert(0, "dataset", dataset.name)

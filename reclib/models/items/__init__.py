@@ -2,7 +2,7 @@
 
 from reclib.models.items.distilled import DistilledItems, even_scale
 from reclib.models.items.fused import FusedItems
-from reclib.models.items.ids import IdItems
+from reclib.models.items.ids import IdItems, TextStartedItems
 from reclib.models.items.normalised import NormalisedItems
 from reclib.models.items.reductions import largest_variance, pca, truncated
 
@@ -11,6 +11,7 @@ __all__ = [
     "FusedItems",
     "IdItems",
     "NormalisedItems",
+    "TextStartedItems",
     "even_scale",
     "largest_variance",
     "pca",

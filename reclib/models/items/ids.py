@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -26,7 +28,7 @@ class IdItems(nn.Module):
             self.table.weight[1:].normal_(std=ID_STD)
 
     @classmethod
-    def from_matrix(cls, matrix: np.ndarray) -> IdItems:
+    def from_matrix(cls, matrix: np.ndarray) -> Self:
         """Vectors that start from the rows of (N+1, D), such as `pca` gives; row 0 must be zero.
 
         Raises InputError for a value that is not finite and for a padding row that is not zero.
@@ -48,3 +50,20 @@ class IdItems(nn.Module):
     def matrix(self) -> Tensor:
         """The vectors of all items, (N+1, D); row 0 is zero, and no loss gives it a gradient."""
         return self.table.weight
+
+
+class TextStartedItems(IdItems):
+    """An ID table that keeps the text vectors it started from, so that both spaces can be compared."""
+
+    start: Tensor
+
+    @classmethod
+    def from_matrix(cls, matrix: np.ndarray) -> Self:
+        """As `IdItems.from_matrix`; the rows are kept too, and are no part of what training writes."""
+        items = super().from_matrix(matrix)
+        items.register_buffer("start", items.table.weight.detach().clone(), persistent=False)
+        return items
+
+    def embedding_views(self) -> tuple[Tensor, Tensor]:
+        """The ID embedding e_i and what it started from, (N+1, D) each."""
+        return self.table.weight, self.start

@@ -109,7 +109,7 @@ METHODS: dict[str, Method] = {
         train=rlmrec.train_gen, options=rlmrec.RLMRecGenOptions, grid=rlmrec.GEN_GRID, reads_text=True
     ),
     "llminit": Method(
-        train=llminit.train, options=llminit.LLMInitOptions, grid=llminit.GRID, reads_text=True
+        train=llminit.train, options=llminit.LLMInitOptions, grid=llminit.GRID, reads_text=True, version=1
     ),
     "llm_esr": Method(
         train=llm_esr.train, options=llm_esr.LLMESROptions, grid=llm_esr.GRID, reads_text=True, version=1

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from reclib.models.items import IdItems, largest_variance, pca, truncated
+from reclib.models.items import TextStartedItems, largest_variance, pca, truncated
 from reclib.models.sequence_model import SequenceModel
 from reclib.schema import settle
 from reclib.training.loop import Fitted
@@ -55,5 +55,5 @@ def train(setup: MethodSetup, options: LLMInitOptions, *, seed: int, workdir: Pa
     text = text_matrix(setup, "LLMInit")
     start = REDUCTIONS[options.reduction](text, setup.backbone.d_model)
     with drawn_weights(seed):
-        model = SequenceModel(IdItems.from_matrix(options.scale * start), encoder(setup))
+        model = SequenceModel(TextStartedItems.from_matrix(options.scale * start), encoder(setup))
     return setup.fit(model, seed=seed, workdir=workdir)

@@ -145,12 +145,12 @@ def test_overall_is_kept_where_the_interval_ends_above_a_loss_of_one_percent(
 
 def made_items(**scale: float) -> pd.DataFrame:
     rows = [
-        (method, decile, 10 * decile + item, 100 // decile, 3.0, 1.0, each * (1 + 0.1 * item))
+        (method, 0, decile, 10 * decile + item, 100 // decile, 3.0, 1.0, each * (1 + 0.1 * item))
         for method, each in scale.items()
         for decile in range(1, 11)
         for item in range(6)
     ]
-    names = ["method", "decile", "item_idx", "count", "loss", "gradient_norm", "sharpness"]
+    names = ["method", "seed", "decile", "item_idx", "count", "loss", "gradient_norm", "sharpness"]
     return pd.DataFrame(rows, columns=names)
 
 
@@ -167,6 +167,19 @@ def test_sharpness_falls_where_it_does_on_every_item() -> None:
     sharper_head = items["sharpness"].where((items["method"] != "eisam") | (items["decile"] > 2), 1.5)
     sides = sharpness_tables.side_differences(items.assign(sharpness=sharper_head), n_resamples=200)
     assert not statements.sharpness_statement(sides, fit, "made")[0]["holds"]
+
+
+def test_runs_that_disagree_on_sharpness_widen_its_intervals() -> None:
+    one = made_items(erm=1.0, sam=0.9, eisam=0.7)
+    other = made_items(erm=1.0, sam=0.9, eisam=1.1).assign(seed=1)
+    alone, both = (
+        sharpness_tables.side_differences(items, n_resamples=200).query("method == 'eisam'")
+        for items in (one, pd.concat([one, other]))
+    )
+    assert (alone["high"] < 0).all()
+    assert (both["high"] > 0).all()
+    decile = sharpness_tables.decile_table(pd.concat([one, other]), n_resamples=200)
+    assert set(decile["items"]) == {6}
 
 
 @lru_cache

@@ -21,9 +21,8 @@ def values(peak: float, *, noise: float, n_windows: int = 200, n_seeds: int = 3)
         mean = 0.5 - 0.1 * abs(GRID.index(tau) - GRID.index(peak))
         for seed in range(n_seeds):
             drawn = mean + noise * generator.standard_normal(n_windows)
-            rows.append(
-                pd.DataFrame({"temperature": tau, "seed": seed, "window": range(n_windows), "value": drawn})
-            )
+            about = {"temperature": tau, "seed": seed, "window": range(n_windows), "user": range(n_windows)}
+            rows.append(pd.DataFrame({**about, "value": drawn}))
     return pd.concat(rows, ignore_index=True)
 
 
@@ -45,6 +44,12 @@ def test_resamples_are_those_of_windows_and_seeds_drawn_together() -> None:
         slow.append(GRID[int(cube[seeds][:, windows].mean(axis=(0, 1)).argmax())])
     shares = [[np.mean(np.asarray(which) == tau) for tau in GRID] for which in (chosen, slow)]
     np.testing.assert_allclose(*shares, atol=0.035)  # 3 standard errors of a difference of shares
+
+
+def test_windows_of_a_user_are_drawn_together() -> None:
+    table = values(2.0, noise=1.0, n_windows=60, n_seeds=1)
+    assert len(set(temperature.best_temperatures(table, n_resamples=300))) > 1
+    assert len(set(temperature.best_temperatures(table.assign(user=0), n_resamples=300))) == 1
 
 
 def test_the_statement_needs_best_temperatures_that_differ_for_sure() -> None:

@@ -107,7 +107,7 @@ def test_training_brings_the_two_spaces_together(tmp_path: Path) -> None:
             seed=0,
             workdir=tmp_path / name,
         )
-        first, second = (view[1:] for view in embedding_views(fitted.model, None))
+        first, second = (view[1:] for view in embedding_views(fitted.model))
         agreement[name] = cosine(first, second).mean(), knn_overlap(first, second, k=5).mean()
     for aligned, apart in zip(agreement["aligned"], agreement["apart"], strict=True):
         assert aligned > apart + 0.1
@@ -132,10 +132,23 @@ def test_a_method_gives_the_same_from_the_same_seed_and_another_from_another(tmp
 def test_llminit_starts_from_the_texts_and_the_backbone_does_not(tmp_path: Path) -> None:
     still = setup(epochs=1, learning_rate=1e-9)
     options = llminit.LLMInitOptions(scale=0.5)
-    started = llminit.train(still, options, seed=0, workdir=tmp_path / "a").model.item_matrix()
-    np.testing.assert_allclose(started.detach(), 0.5 * pca(text_matrix(), WIDTH), atol=1e-6)
+    fitted = llminit.train(still, options, seed=0, workdir=tmp_path / "a")
+    np.testing.assert_allclose(
+        fitted.model.item_matrix().detach(), 0.5 * pca(text_matrix(), WIDTH), atol=1e-6
+    )
     plain = base.train(still, base.BaseOptions(), seed=0, workdir=tmp_path / "b").model.item_matrix()
     assert plain[1:].detach().std().item() == pytest.approx(0.02, rel=0.1)
+
+
+@pytest.mark.parametrize("reduction", ["pca", "truncated", "largest_variance"])
+def test_the_llm_space_of_llminit_is_what_its_own_table_started_from(reduction: str, tmp_path: Path) -> None:
+    options = llminit.LLMInitOptions(reduction=reduction, scale=3.0)
+    fitted = llminit.train(setup(epochs=2, learning_rate=1e-3), options, seed=0, workdir=tmp_path)
+    ids, texts = embedding_views(fitted.model)
+    start = 3.0 * llminit.REDUCTIONS[reduction](text_matrix(), WIDTH)
+    np.testing.assert_allclose(texts, start, atol=1e-6)
+    np.testing.assert_array_equal(ids, fitted.model.item_matrix().detach())
+    assert not np.allclose(ids, texts, atol=1e-4)
 
 
 def test_the_budget_of_the_backbone_goes_to_dropout(tmp_path: Path) -> None:
