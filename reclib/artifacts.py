@@ -86,10 +86,12 @@ def get_or_compute(
     """The result of a step: from the cache, or `function(config, seed=, workdir=, **kwargs)`.
 
     The key is a hash of step, config, the keys upstream, seed and `schema_version`, which is raised by hand
-    when the code gives another result. `kwargs` are handed on and not hashed: what they are must follow from
-    the key. `function` returns named tables (DataFrame), dictionaries of JSON values, or dictionaries of
-    arrays; files it writes into `workdir` stay in the result. After a kill the same `workdir` is handed over
-    again, so that a step can go on from its checkpoints. Two processes never compute one key at once.
+    when the code gives another result. A data set's name says nothing of its files: a step that reads one
+    has the data's fingerprint upstream, as its first, or an artifact that has. `kwargs` are handed on and not
+    hashed: what they are must follow from the key. `function` returns named tables (DataFrame), dictionaries
+    of JSON values, or dictionaries of arrays; files it writes into `workdir` stay in the result. After a kill
+    the same `workdir` is handed over again, so that a step can go on from its checkpoints. Two processes
+    never compute one key at once.
 
     With `force` an earlier result and an unfinished one are removed first.
 

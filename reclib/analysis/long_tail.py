@@ -133,6 +133,11 @@ class LongTailConfig:
     data: DataConfig
     others: tuple[str, ...]
 
+    @property
+    def sources(self) -> list[DataConfig]:
+        """Every data set that is read, the profile's own first."""
+        return [self.data, *(replace(PAPER.data, source=name) for name in self.others)]
+
 
 def config(profile: Profile) -> LongTailConfig:
     """The data sets of the MSL paper are added where they are at hand; profile smoke reads nothing."""
@@ -150,8 +155,7 @@ def at_hand(names: Sequence[str]) -> tuple[str, ...]:
 
 def long_tail_step(config: LongTailConfig, *, seed: int, workdir: Path) -> dict[str, pd.DataFrame]:
     """Tables "summary" (one row a data set), "curve" and "bins" (of the profile's own data set)."""
-    own = load(config.data, seed=seed)
-    ready = [load(replace(PAPER.data, source=name), seed=seed) for name in config.others]
+    own, *ready = (load(each, seed=seed) for each in config.sources)
     counts = train_counts(own)
     return {
         "summary": pd.DataFrame([_summary(dataset) for dataset in (own, *ready)]),

@@ -27,14 +27,14 @@ from reclib.data.load import load
 from reclib.evaluation.full_ranking import rank_windows, recommend_lists, validation_ndcg
 from reclib.models.text_encoder import load_encoder
 from reclib.schema import RANK, TARGET_IDX
-from reclib.text.embeddings import TextEmbeddings, embed_texts
+from reclib.text.embeddings import TextEmbeddings, embed_texts, text_fingerprint
 from reclib.text.item_text import item_texts
 from reclib.training.loop import Fitted
 from reclib.training.methods import METHODS, MethodSetup, schema_version
 
 LIST_LENGTH = 20  # of the lists that coverage counts
 CHECKPOINTS = ("*.safetensors",)  # what training leaves and a finished cell does not need
-_TEXT_FILE = "embeddings"
+TEXT_FILE = "embeddings"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,13 +47,13 @@ class TextStepConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TunedConfig:
-    """What the tuning of a method depends on: the first `budget` settings of its grid are tried."""
+    """What the tuning of a method depends on; tried: settings of its grid."""
 
     data: DataConfig
     backbone: BackboneConfig
     train: SequenceTrainConfig
     method: str
-    budget: int
+    tried: tuple[Any, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,13 +93,19 @@ class SequenceBench(StudyBench):
     def text(self, data: DataConfig) -> tuple[Artifact, TextEmbeddings]:
         """The text embeddings of a data set, and the step they come from."""
         if data not in self._texts:
-            config = TextStepConfig(data=data, text=self.profile.sequence.text)
-            step = self.artifact("embed_items", text_step, config, seed=DATA_SEED, bench=self)
-            embeddings = TextEmbeddings.load(step.path / _TEXT_FILE)
             dataset = self.dataset(data)
-            embeddings.check(item_texts(dataset.items, dataset.domain))
+            texts = item_texts(dataset.items, dataset.domain)
+            # Brand and description are texts, and no part of the data's fingerprint.
+            step = self.embedded(data, [dataset.fingerprint, text_fingerprint(texts)])
+            embeddings = TextEmbeddings.load(step.path / TEXT_FILE)
+            embeddings.check(texts)
             self._texts[data] = step, embeddings
         return self._texts[data]
+
+    def embedded(self, data: DataConfig, upstream: list[str]) -> Artifact:
+        """The step that the text embeddings of a data set come from."""
+        config = TextStepConfig(data=data, text=self.profile.sequence.text)
+        return self.artifact("embed_items", text_step, config, upstream=upstream, seed=DATA_SEED, bench=self)
 
     def tuned(self, data: DataConfig, backbone: str, method: str) -> Any:
         """The options of a method: the best of its grid on validation, its defaults without a budget.
@@ -172,8 +178,9 @@ class SequenceBench(StudyBench):
             device=self.device,
         )
 
-    def _upstream(self, data: DataConfig, method: str) -> list[Artifact]:
-        return [self.text(data)[0]] if METHODS[method].reads_text else []
+    def _upstream(self, data: DataConfig, method: str) -> list[Artifact | str]:
+        texts = [self.text(data)[0]] if METHODS[method].reads_text else []
+        return [self.dataset(data).fingerprint, *texts]
 
     def _tuned_on(self, backbone: str) -> str:
         return self.profile.sequence.tuned_on or backbone
@@ -185,7 +192,7 @@ class SequenceBench(StudyBench):
             backbone=replace(settings.backbone, name=backbone),
             train=settings.train,
             method=method,
-            budget=settings.tuning,
+            tried=METHODS[method].grid[: settings.tuning],
         )
         upstream = self._upstream(data, method)
         return self.artifact(
@@ -205,7 +212,7 @@ def text_step(config: TextStepConfig, *, seed: int, workdir: Path, bench: Sequen
     texts = item_texts(dataset.items, dataset.domain)
     encode = load_encoder(config.text, texts=texts, device=bench.device)
     embeddings = embed_texts(texts, encode, encoder=config.text.encoder, workdir=workdir)
-    embeddings.save(workdir / _TEXT_FILE)
+    embeddings.save(workdir / TEXT_FILE)
     shape = embeddings.matrix.shape
     return {"about": {"encoder": config.text.encoder, "items": shape[0] - 1, "width": shape[1]}}
 
@@ -214,17 +221,16 @@ _TRIED = ["options", "ndcg", "is_chosen", "seconds"]
 
 
 def tune_step(config: TunedConfig, *, seed: int, workdir: Path, bench: SequenceBench) -> dict[str, Any]:
-    """Train each setting of a method's grid and keep the one with the best NDCG@10 on validation.
+    """Train each setting and keep the one with the best NDCG@10 on validation.
 
     The test part is never read. Settings that an earlier, killed process has finished are not run again.
-    Returns "tried" (options, ndcg, is_chosen, seconds) and "chosen" (place in the grid).
+    Returns "tried" (options, ndcg, is_chosen, seconds) and "chosen" (its place).
     """
     setup = bench.setup(config.data, config.backbone, config.train, config.method)
-    grid = METHODS[config.method].grid[: config.budget]
-    found = try_each(grid, partial(_tried, setup, config.method, seed), workdir=workdir)
+    found = try_each(config.tried, partial(_tried, setup, config.method, seed), workdir=workdir)
     rows = [
         (canonical_json(options), one["ndcg"], False, one["seconds"])
-        for options, one in zip(grid, found, strict=True)
+        for options, one in zip(config.tried, found, strict=True)
     ]
     tried = pd.DataFrame(rows, columns=_TRIED)
     best = int(tried["ndcg"].argmax())

@@ -88,6 +88,11 @@ class TrieConfig:
     lm: LMConfig
     others: tuple[str, ...]
 
+    @property
+    def sources(self) -> list[DataConfig]:
+        """Every data set that is read, the profile's own first."""
+        return [self.data, *(replace(PAPER.data, source=name) for name in self.others)]
+
 
 def config(profile: Profile) -> TrieConfig:
     """Llama 3's tokenizer on the data sets of the MSL paper is added where both are at hand."""
@@ -99,13 +104,12 @@ def config(profile: Profile) -> TrieConfig:
 
 def trie_step(config: TrieConfig, *, seed: int, workdir: Path) -> dict[str, pd.DataFrame]:
     """Tables "summary" (one row a catalogue and tokenizer) and "positions" (a row a position of each)."""
-    own = load(config.data, seed=seed)
+    own, *others = (load(each, seed=seed) for each in config.sources)
     tokenizer = load_lm(config.lm, seed=seed, titles=own.titles).tokenizer
     cases = [(own, config.lm.name, tokenize_items(own.titles, tokenizer), own.train.target_idx)]
-    if config.others:
+    if others:
         llama3 = load_llama3_tokenizer(locate(LLAMA3) / "tokenizer.model")
-    for name in config.others:
-        dataset = load(replace(PAPER.data, source=name), seed=seed)
+    for dataset in others:
         cases.append((dataset, LLAMA3, tokenize_items(dataset.titles, llama3), table_4_targets(dataset)))
     summary, positions = [], []
     for dataset, name, item_tokens, items in cases:

@@ -24,6 +24,11 @@ from reclib.text.trie import ItemTrie
 DATA_SEED = 0  # the data set and the held-out sample are the same for every training seed
 
 
+def fingerprints(*data: DataConfig, seed: int = DATA_SEED) -> list[str]:
+    """What a step that loads some data sets itself has upstream: the fingerprints of the data."""
+    return [load(each, seed=seed).fingerprint for each in data]
+
+
 def usual_device() -> str:
     """The GPU where there is one."""
     return "cuda" if torch.cuda.is_available() else "cpu"
@@ -78,6 +83,13 @@ class Workbench:
     def dataset(self) -> Dataset:
         """The data set, after preprocessing."""
         return load(self.data_config, seed=DATA_SEED)
+
+    def upstream(self, *artifacts: Artifact | None) -> list[Artifact | str]:
+        """What a step on this workbench has upstream: the data's fingerprint, then what else it reads.
+
+        None is left out: the untuned model comes from no step.
+        """
+        return [self.dataset.fingerprint, *(each for each in artifacts if each is not None)]
 
     @cached_property
     def lm(self) -> CausalLM:

@@ -81,8 +81,9 @@ def test_notebooks_share_the_cells_and_a_second_bench_finds_them() -> None:
 
 def test_a_method_without_text_does_not_depend_on_the_encoder() -> None:
     upstream = {label: run_of(label).provenance["upstream"] for label in ("base", "melt", "faerec")}
-    assert (upstream["base"], upstream["melt"]) == ([], [])
-    assert upstream["faerec"] == [bench().text(PROFILE.sequence.data)[0].key]
+    data = bench().dataset(PROFILE.sequence.data).fingerprint
+    assert (upstream["base"], upstream["melt"]) == ([data], [data])
+    assert upstream["faerec"] == [data, bench().text(PROFILE.sequence.data)[0].key]
 
 
 def test_nothing_of_training_is_left_in_a_finished_cell() -> None:

@@ -18,6 +18,8 @@ NUMBERED = sorted(FOLDER.glob("*.ipynb"))
 PROFILES = ("smoke", "default", "paper")
 MINUTES_OF_ALL = {"smoke": 8, "default": 60}  # on two cores
 
+WITHOUT_DATA = {"step_cost"}  # steps that make what they read
+
 Cells = list[dict[str, Any]]
 
 every_notebook = pytest.mark.parametrize("path", NUMBERED, ids=lambda path: path.stem)
@@ -63,6 +65,17 @@ def test_nothing_that_a_run_left_is_committed(path: Path) -> None:
         assert cell.outputs == [], "outputs: run nbstripout"
         assert cell.execution_count is None, "execution counts: run nbstripout"
     assert "papermill" not in load(path).metadata, "this is an executed copy"
+
+
+@every_notebook
+def test_a_step_says_what_it_reads(path: Path) -> None:
+    for number, node in trees(path):
+        match node:
+            case ast.Call(func=ast.Attribute(attr="artifact"), args=[ast.Constant(value=step), *_]):
+                given = {keyword.arg for keyword in node.keywords}
+                assert step in WITHOUT_DATA or "upstream" in given, (
+                    f"cell {number}: {step} has nothing upstream: a data set that changes gives old results"
+                )
 
 
 @every_notebook

@@ -48,14 +48,21 @@ def language_model_runs(
     rank = partial(
         artifact, "held_out", steps.held_out_step, steps.held_out_config(profile), seed=seed, bench=bench
     )
-    runs = {UNTUNED: [rank(upstream=[], adapter=None)]}
+    runs = {UNTUNED: [rank(upstream=bench.upstream(), adapter=None)]}
     for name in LANGUAGE_MODELS[1:]:
         config = steps.tuned_config(profile, name)
         tuned = [
-            artifact("fine_tune", steps.fine_tune_step, config, seed=each, bench=bench)
+            artifact(
+                "fine_tune",
+                steps.fine_tune_step,
+                config,
+                upstream=bench.upstream(),
+                seed=each,
+                bench=bench,
+            )
             for each in profile.seeds
         ]
-        runs[name] = [rank(upstream=[each], adapter=each) for each in tuned]
+        runs[name] = [rank(upstream=bench.upstream(each), adapter=each) for each in tuned]
     return runs
 
 

@@ -100,7 +100,7 @@ def _grounded(
 ) -> Row:
     """BIGRec tuned with LML, its free answers ranked by how near titles are."""
     kind = GROUNDED[name]
-    vectors = of("llara").upstream[0] if kind == "collaborative" else None
+    vectors = of("llara").artifacts[0] if kind == "collaborative" else None
     ranks = []
     for seed in profile.seeds:
         adapter = tuned(Cell(profile=profile, method=REFERENCE, seed=seed), artifact, bench=bench)

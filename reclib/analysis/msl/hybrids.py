@@ -109,7 +109,7 @@ class HybridBench(Workbench):
     ) -> None:
         super().__init__(profile.data, profile.lm, max_tokens=profile.tune.max_tokens, device=device)
         self.method, self.joint = method, joint
-        self.upstream = [vectors] if joint is None else [vectors, joint]
+        self.artifacts = [vectors] if joint is None else [vectors, joint]
         self._vectors = vectors
         if dataset is not None:
             self.__dict__["dataset"] = dataset  # what the cached property would load
@@ -199,7 +199,7 @@ def hybrid_tune_step(
 ) -> dict[str, Any]:
     """Tune an LM that reads vectors, kept as `adapter.safetensors`; "trace" is what was logged.
 
-    What `bench` reads belongs to the step's `upstream`: `bench.upstream`.
+    What `bench` reads belongs to the step's `upstream`: `bench.artifacts`.
     """
     lm = bench.fresh_lm(seed=seed)
     parts = (lm, bench.dataset, bench.trie, bench.item_tokens, config.tune)
@@ -279,7 +279,7 @@ def run_method(
             "tune_hybrid",
             hybrid_tune_step,
             tuned_config(profile, bench.method, name),
-            upstream=bench.upstream,
+            upstream=bench.upstream(*bench.artifacts),
             seed=seed,
             bench=bench,
         )
@@ -294,7 +294,13 @@ def run_method(
     config = steps.held_out_config(profile)
     ranked = {
         key: artifact(
-            "held_out", steps.held_out_step, config, upstream=[it], seed=key[1], adapter=it, bench=bench
+            "held_out",
+            steps.held_out_step,
+            config,
+            upstream=bench.upstream(it),
+            seed=key[1],
+            adapter=it,
+            bench=bench,
         )
         for key, it in tuned.items()
     }
@@ -323,7 +329,7 @@ def preferred(
         "prefer",
         prefer_step,
         config,
-        upstream=[reference],
+        upstream=bench.upstream(reference),
         seed=seed,
         bench=bench,
         reference=reference,

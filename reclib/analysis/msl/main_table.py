@@ -107,7 +107,7 @@ def taught_by(profile: Profile, bench: Workbench, artifact: GetOrCompute) -> Art
         "teach",
         teaching.teacher_step,
         config,
-        upstream=[adapter],
+        upstream=bench.upstream(adapter),
         seed=profile.seeds[0],
         adapter=adapter,
         bench=bench,
@@ -120,7 +120,7 @@ def reasoned(profile: Profile, bench: Workbench, artifact: GetOrCompute) -> Arti
         "reason",
         reasoning.reason_step,
         reasoning.reasoned_config(profile),
-        upstream=[bench.dataset.fingerprint],
+        upstream=bench.upstream(),
         seed=profile.seeds[0],
         bench=bench,
     )

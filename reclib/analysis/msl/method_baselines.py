@@ -39,13 +39,13 @@ _TRIED = ["options", "ndcg", "epochs", "seconds"]
 
 @dataclass(frozen=True, kw_only=True)
 class TuneMethodConfig:
-    """What the tuning of a method depends on; the first `budget` settings of its grid are tried."""
+    """What the tuning of a method depends on; tried: settings of its grid."""
 
     data: DataConfig
     backbone: BackboneConfig
     train: SequenceTrainConfig
     method: str
-    budget: int
+    tried: tuple[Any, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +81,11 @@ class MethodBench:
         """Table "tried" of the method's settings, and "chosen": the place of the best, and its epochs."""
         settled = self._settled(config)
         tuning = TuneMethodConfig(
-            data=config.data, backbone=settled.backbone, train=settled.train, method=method, budget=budget
+            data=config.data,
+            backbone=settled.backbone,
+            train=settled.train,
+            method=method,
+            tried=METHODS[method].grid[:budget],
         )
         return self._step("tune_method", tune_method_step, tuning, seed=DATA_SEED)
 
@@ -161,8 +165,7 @@ def tune_method_step(
 
     A setting that an earlier, killed process has finished is not run again.
     """
-    grid = METHODS[config.method].grid[: config.budget]
-    rows = try_each(grid, partial(_tried, config, bench, seed), workdir=workdir)
+    rows = try_each(config.tried, partial(_tried, config, bench, seed), workdir=workdir)
     tried = pd.DataFrame(rows, columns=_TRIED)
     best = int(tried["ndcg"].argmax())
     return {"tried": tried, "chosen": {"place": best, "epochs": int(tried["epochs"][best])}}

@@ -56,7 +56,7 @@ def ranked(
         "held_out",
         steps.held_out_step,
         config,
-        upstream=[adapter],
+        upstream=bench.upstream(adapter),
         seed=cell.profile.seeds[0],
         adapter=adapter,
         bench=bench,
@@ -67,7 +67,14 @@ def tuned(cell: Cell, artifact: GetOrCompute, *, bench: Workbench) -> Artifact:
     """The cell's adapter. S-DPO goes on from the adapter of LML, on windows of its own number."""
     if cell.method != PREFERENCE:
         config = steps.tuned_config(cell.profile, cell.method)
-        return artifact("fine_tune", steps.fine_tune_step, config, seed=cell.seed, bench=bench)
+        return artifact(
+            "fine_tune",
+            steps.fine_tune_step,
+            config,
+            upstream=bench.upstream(),
+            seed=cell.seed,
+            bench=bench,
+        )
     own = cell.seed if cell.reference_seed is None else cell.reference_seed
     reference = tuned(replace(cell, method=REFERENCE, seed=own), artifact, bench=bench)
     preferred = preferred_config(cell.profile)
@@ -76,7 +83,7 @@ def tuned(cell: Cell, artifact: GetOrCompute, *, bench: Workbench) -> Artifact:
         "prefer",
         prefer_step,
         replace(preferred, tune=replace(preferred.tune, n_windows=n_windows)),
-        upstream=[reference],
+        upstream=bench.upstream(reference),
         seed=cell.seed,
         reference=reference,
         bench=bench,

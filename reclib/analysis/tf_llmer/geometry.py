@@ -23,7 +23,7 @@ from reclib.data.dataset import Dataset
 from reclib.data.load import load
 from reclib.kernels.curvature import condition_number, covariance
 from reclib.models.text_encoder import Pooling, load_encoder
-from reclib.text.embeddings import TextEmbeddings, embed_texts
+from reclib.text.embeddings import TextEmbeddings, embed_texts, text_fingerprint
 from reclib.text.item_text import item_texts
 from reclib.training.item_projection import TextGeometry
 
@@ -86,7 +86,11 @@ class GeometryBench(StudyBench):
             wording=settings.wording,
             poolings=poolings,
         )
-        return self.artifact("embed_pooled", pooled_step, config, seed=DATA_SEED, bench=self)
+        # Brand and description are texts, and no part of the data's fingerprint.
+        upstream = [self.dataset.fingerprint, text_fingerprint(self.texts)]
+        return self.artifact(
+            "embed_pooled", pooled_step, config, upstream=upstream, seed=DATA_SEED, bench=self
+        )
 
     @cached_property
     def tables(self) -> dict[str, np.ndarray]:

@@ -84,12 +84,12 @@ def train_runs(bench: GeometryBench, runs: Iterable[GeometryRun]) -> dict[Geomet
             n_contexts=settings.n_contexts,
             epochs_kept=settings.epochs_kept,
         )
-        upstream = [] if run.start == RANDOM else [bench.embedded(run.table)]
+        texts = [] if run.start == RANDOM else [bench.embedded(run.table)]
         done[run] = bench.artifact(
             "train_geometry",
             run_step,
             config,
-            upstream=upstream,
+            upstream=[bench.dataset.fingerprint, *texts],
             seed=run.seed,
             schema_version=ORDER_VERSION[config.train.positions],
             bench=bench,

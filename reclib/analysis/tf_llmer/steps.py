@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from reclib import artifacts
-from reclib.analysis.sequence import SequenceBench, try_each
+from reclib.analysis.sequence import TEXT_FILE, SequenceBench, try_each
 from reclib.analysis.sequence_cells import Cell
 from reclib.analysis.tf_llmer.arms import ARMS, settings
 from reclib.analysis.workbench import DATA_SEED
@@ -36,11 +36,9 @@ from reclib.config import (
 from reclib.evaluation.full_ranking import rank_windows, validation_ndcg
 from reclib.models.text_encoder import Pooling, load_encoder
 from reclib.schema import RANK, TARGET_IDX
-from reclib.text.embeddings import TextEmbeddings, embed_texts
+from reclib.text.embeddings import embed_texts
 from reclib.text.item_text import item_texts
 from reclib.training.methods import METHODS, schema_version
-
-TEXT_FILE = "embeddings"
 
 TRIED = ["place", "options", "learning_rate", "ndcg", "is_chosen", "best_epoch", "cpu_seconds", "parameters"]
 CURVE = ["place", "epoch", "name", "value"]
@@ -97,13 +95,14 @@ class TFLLMERBench(SequenceBench):
         """The settings of this comparison."""
         return self.profile.tf_llmer
 
-    def text(self, data: DataConfig) -> tuple[Artifact, TextEmbeddings]:
-        """The text embeddings of a data set, pooled as the settings say, and the step they come from."""
-        if self.settings.pooling != "mean" and data not in self._texts:
-            config = PooledStepConfig(data=data, text=self.settings.text, pooling=self.settings.pooling)
-            step = self.artifact("embed_pooled_items", pooled_step, config, seed=DATA_SEED, bench=self)
-            self._texts[data] = step, TextEmbeddings.load(step.path / TEXT_FILE)
-        return super().text(data)
+    def embedded(self, data: DataConfig, upstream: list[str]) -> Artifact:
+        """The step that the text embeddings of a data set come from, pooled as the settings say."""
+        if self.settings.pooling == "mean":
+            return super().embedded(data, upstream)
+        config = PooledStepConfig(data=data, text=self.settings.text, pooling=self.settings.pooling)
+        return self.artifact(
+            "embed_pooled_items", pooled_step, config, upstream=upstream, seed=DATA_SEED, bench=self
+        )
 
     def places(self) -> list[tuple[DataConfig, str]]:
         """Every data set and backbone."""

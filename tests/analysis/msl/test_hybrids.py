@@ -42,14 +42,14 @@ def test_every_run_is_a_row_of_the_table_that_others_stand_in() -> None:
 
 def test_both_read_what_sasrec_learnt_from_the_training_part() -> None:
     llara, other = runs("llara").bench, runs("a_llmrec").bench
-    vectors = llara.upstream[0]
-    assert other.upstream[0].key == vectors.key
+    vectors = llara.artifacts[0]
+    assert other.artifacts[0].key == vectors.key
     data = workbench().dataset
     assert vectors["vectors"]["items"].shape == (data.n_items + 1, 16)
     assert not vectors["vectors"]["items"][0].any()
     for part in (data.train, data.valid, data.test):
         assert len(llara.users.rows(part.history)) == len(part)
-    joint = other.upstream[1]["joint"]["items"]
+    joint = other.artifacts[1]["joint"]["items"]
     assert joint.shape == (data.n_items + 1, 16)
     assert not joint[0].any()
     table = other.lm.hybrid.tables["item"]  # type: ignore[union-attr]
@@ -80,7 +80,7 @@ def test_a_seed_draws_its_own_projector() -> None:
 @pytest.mark.parametrize("kind", ["none", "popularity", "collaborative"])
 def test_free_answers_become_ranked_windows(kind: str) -> None:
     llara = runs("llara")
-    adapter, vectors = llara.tuned["llara_lml", 0], llara.bench.upstream[0]
+    adapter, vectors = llara.tuned["llara_lml", 0], llara.bench.artifacts[0]
     step = ground(SMALL, llara.bench, adapter, kind=kind, vectors=vectors)  # type: ignore[arg-type]
     held_out = llara.ranked["llara_lml", 0]["windows"]
     columns = ["window", "target_idx", "catalogue_nll"]
@@ -98,8 +98,8 @@ def test_free_answers_become_ranked_windows(kind: str) -> None:
 def test_collaborative_knowledge_is_sasrecs_scores_and_needs_them() -> None:
     bench = runs("llara").bench
     windows = bench.dataset.test.take(np.arange(3))
-    arrays = bench.upstream[0]["vectors"]
-    found = knowledge("collaborative", bench, windows.history, bench.upstream[0])
+    arrays = bench.artifacts[0]["vectors"]
+    found = knowledge("collaborative", bench, windows.history, bench.artifacts[0])
     assert found is not None
     for row, history in enumerate(windows.history):
         place = int(np.flatnonzero((arrays["histories"] == history).all(axis=1))[0])

@@ -82,7 +82,11 @@ def test_tuning_does_not_read_the_test_part(tmp_path: Path) -> None:
     data = dataset()
     backwards = replace(data.test, target_idx=data.test.target_idx[::-1].copy())
     settings = TuneMethodConfig(
-        data=CONFIG.data, backbone=CONFIG.backbone, train=CONFIG.train, method="dllm2rec", budget=1
+        data=CONFIG.data,
+        backbone=CONFIG.backbone,
+        train=CONFIG.train,
+        method="dllm2rec",
+        tried=METHODS["dllm2rec"].grid[:1],
     )
     found = []
     for number, each in enumerate((data, replace(data, test=backwards))):
