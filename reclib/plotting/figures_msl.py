@@ -45,7 +45,7 @@ def component_training(table: pd.DataFrame, ax: Axes) -> None:
     """𝓛² during training when different losses are optimised ([MSL] Fig. 4).
 
     table: step, method (the loss that is optimised), value (𝓛² of the step, faint), smoothed (strong),
-    both in nats per target.
+    both in nats per target token.
     """
     kinds = {"step": "int", "method": "string", "value": "float", "smoothed": "float"}
     check_columns(table, kinds, source="component_training")
@@ -54,7 +54,7 @@ def component_training(table: pd.DataFrame, ax: Axes) -> None:
         ax.plot(rows["step"], rows["value"], color=style.color, alpha=0.3, linewidth=0.6)
         marked_line(ax, rows["step"], rows["smoothed"], style)
     ax.set_xlabel("optimisation step (thin: raw, thick: smoothed)")
-    ax.set_ylabel(r"$\mathcal{L}^2$ (nats per target)")
+    ax.set_ylabel(r"$\mathcal{L}^2$ (nats per target token)")
     legend_above(ax, title="optimised:")
 
 

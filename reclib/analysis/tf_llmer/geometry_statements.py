@@ -73,15 +73,15 @@ def formula_statement(
 ) -> list[Finding]:
     """Statement 4: (4) and (5) within 30 % on made tables; (2) and (3) never violated.
 
-    Value: the measured over the predicted κ that is furthest from 1; low and high: the extremes of all. The
-    refined form of (5) is noted and decides nothing.
+    Within 30 % of what is measured. Value: the predicted over the measured κ that is furthest from 1; low and
+    high: the extremes of all. The refined form of (5) is noted and decides nothing.
     """
-    ratio = pd.concat([cone["ratio"], clusters["ratio"]])
+    ratio = pd.concat([table["predicted"] / table["measured"] for table in (cone, clusters)])
     n_violated, n_tried = int(bounds["n_violated"].sum()), int(bounds["n_tried"].min())
     holds = bool((ratio - 1).abs().max() <= WITHIN) and not n_violated
-    refined = (clusters["measured"] / clusters["refined"] - 1).abs().max()
+    refined = (clusters["refined"] / clusters["measured"] - 1).abs().max()
     note = (
-        f"measured over predicted κ, the furthest of {len(ratio)} made tables and the range of all; (5) "
+        f"predicted over measured κ, the furthest of {len(ratio)} made tables and the range of all; (5) "
         f"refined is within {refined:.1%}; bounds violated in {n_violated} of {n_tried} draws and more"
     )
     furthest = ratio.iloc[int((ratio - 1).abs().to_numpy().argmax())]

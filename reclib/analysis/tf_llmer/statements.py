@@ -1,8 +1,10 @@
 """What the comparison of TF-LLMER found about statements 1, 7, 8, 9 and 11, as rows for the registry.
 
 The rules were written before the runs they judge; trial runs that set the epochs and learning rates of
-profile default had been seen. Directions of the statements: the abstract of arXiv 2604.20490 [confirmed], and
-third parties' account of its Figure 1; thresholds and rules: ours.
+profile default had been seen. Those of 7 and 11 were made stricter afterwards: they asked for one learning
+rate alone, of one seed, where two seeds of one arm differ by more than the gain. Directions of the
+statements: the abstract of arXiv 2604.20490 [confirmed], and third parties' account of its Figure 1;
+thresholds and rules: ours.
 """
 
 from __future__ import annotations
@@ -55,23 +57,23 @@ def barrier_statement(late: pd.DataFrame) -> list[Finding]:
 def faster_statement(gaps: pd.DataFrame) -> list[Finding]:
     """Statement 7: the loss of TF-LLMER minus that of PCA with normalisation, at the learning rate chosen.
 
-    gaps: `tables.loss_at_equal_rates`. Holds if it is below 0 on every backbone; shown is the
-    backbone where it is highest, low and high are the lowest and the highest over the learning rates tried.
+    gaps: `tables.loss_at_equal_rates`. Holds if it is below 0 on every backbone at every learning rate tried;
+    shown is the backbone where it is highest, low and high are the lowest and the highest over the rates.
     """
     found = []
     for dataset, rows in _datasets(_of(gaps, TF_LLMER)):
         chosen = rows[rows["is_chosen"]]
         worst = chosen.sort_values("difference").iloc[-1]
         ends = rows.loc[rows["backbone"] == worst["backbone"], "difference"]
-        below = int((chosen["difference"] < 0).sum())
+        below = int((rows["difference"] < 0).sum())
         note = (
             f"training loss minus PCA's under the same normalisation after {worst['epoch']} epochs at lr "
-            f"{worst['learning_rate']:g}, below 0 on {below} of {len(chosen)} backbones; shown: "
-            f"{worst['backbone']}, interval over learning rates"
+            f"{worst['learning_rate']:g}, below 0 in {below} of {len(rows)} pairs of backbone and rate; "
+            f"shown: {worst['backbone']}, interval over learning rates"
         )
         row = worst.copy()
         row["low"], row["high"] = ends.min(), ends.max()
-        found.append(_finding("7", dataset, below == len(chosen), note, row))
+        found.append(_finding("7", dataset, below == len(rows), note, row))
     return found
 
 
@@ -118,10 +120,11 @@ def baselines_statement(against: pd.DataFrame) -> list[Finding]:
 def placebo_statement(gaps: pd.DataFrame, differences: pd.DataFrame) -> list[Finding]:
     """Statement 11: with shuffled labels Rec-PCA keeps at most half of its gain in training loss over PCA.
 
-    gaps: `loss_at_equal_rates` of TF-LLMER and the placebo to PCA with normalisation; the gain is at the rate
-    that validation chose for TF-LLMER. Holds if there is a gain on every backbone and the placebo keeps at
-    most half of it. differences: of the placebo to TF-LLMER in NDCG@10, for the note. That the graph holds
-    training interactions only is held by tests. Shown: the placebo's loss minus TF-LLMER's.
+    gaps: `loss_at_equal_rates` of TF-LLMER and the placebo to PCA with normalisation. Holds if on every
+    backbone there is a gain at every learning rate tried, of which the placebo keeps at most half.
+    differences: of the placebo to TF-LLMER in NDCG@10, for the note. That the graph holds training
+    interactions only is held by tests. Shown: the placebo's loss minus TF-LLMER's, at the rate that
+    validation chose for TF-LLMER.
     """
     found = []
     for dataset, rows in _datasets(gaps):
@@ -130,7 +133,7 @@ def placebo_statement(gaps: pd.DataFrame, differences: pd.DataFrame) -> list[Fin
         both = both.rename(columns={"difference_x": "gap", "difference_y": "kept"})
         both["difference"] = both["kept"] - both["gap"]
         chosen = both[both["is_chosen"]]
-        holds = (chosen["gap"] < 0) & (chosen["kept"] > ALMOST * chosen["gap"])
+        holds = (both["gap"] < 0) & (both["kept"] > ALMOST * both["gap"])
         worst = chosen.sort_values("difference").iloc[0].copy()
         ends = both.loc[both["backbone"] == worst["backbone"], "difference"]
         worst["low"], worst["high"] = ends.min(), ends.max()

@@ -237,6 +237,9 @@ def test_a_placebo_may_keep_half_of_the_gain(placebo: float, holds: bool) -> Non
     (faster,) = tf_llmer_statements.faster_statement(gaps)
     assert faster["holds"]
     assert (faster["value"], faster["low"], faster["high"]) == pytest.approx((-1, -8, -1))
+    slower_elsewhere = gaps.assign(difference=gaps["difference"].where(gaps["learning_rate"] == 0.1, 0.5))
+    assert not tf_llmer_statements.faster_statement(slower_elsewhere)[0]["holds"]
+    assert not tf_llmer_statements.placebo_statement(slower_elsewhere, differences)[0]["holds"]
 
 
 def differences(values: dict[str, tuple[float, float]], *, by: str, **names: Any) -> pd.DataFrame:
