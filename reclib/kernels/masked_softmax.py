@@ -189,8 +189,10 @@ def language_modelling_loss(
     of rows of at most `block_bytes` of float32 logits (one row at least), forward and backward.
 
     hidden: (P, D); output_embedding: (Z, D), with or without gradient; target: (P,) int64; returns
-    (P,), float32 for narrower inputs. Differentiable once. Source: [MSL] Eq. (1); τ: Table 6.
+    (P,), float32 for narrower inputs, whatever the autocast state. Differentiable once. Source: [MSL]
+    Eq. (1); τ: Table 6.
     """
     if not torch.is_grad_enabled():  # a Function is told that its inputs need gradients even then
         hidden, output_embedding = hidden.detach(), output_embedding.detach()
-    return _LanguageModellingLoss.apply(hidden, output_embedding, target, temperature, block_bytes)
+    with torch.autocast(hidden.device.type, enabled=False):
+        return _LanguageModellingLoss.apply(hidden, output_embedding, target, temperature, block_bytes)

@@ -197,6 +197,20 @@ def test_the_masked_loss_keeps_float32_under_autocast() -> None:
     torch.testing.assert_close(loss, msl(hidden, embedding, valid))
 
 
+def test_the_full_loss_and_its_gradient_keep_float32_under_autocast() -> None:
+    hidden, embedding = (tensor.detach().float() for tensor in tensors(6, 2, 9, 8))
+    target = torch.tensor([4, 1])
+
+    def with_gradient() -> tuple[Tensor, Tensor]:
+        own = hidden.clone().requires_grad_()
+        loss = language_modelling_loss(own, embedding, target)
+        return loss, torch.autograd.grad(loss.sum(), own)[0]
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = with_gradient()
+    torch.testing.assert_close(found, with_gradient())
+
+
 def test_a_frozen_output_embedding_gets_no_gradient_and_costs_none() -> None:
     hidden, embedding = tensors(7, 4, 8, 3)
     frozen = embedding.detach()

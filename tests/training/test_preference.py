@@ -111,6 +111,21 @@ def test_reference_log_probabilities_are_those_of_whole_sequences(tmp_path: Path
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
+def test_a_reference_in_mixed_precision_is_the_policy_before_its_first_step(tmp_path: Path) -> None:
+    own = make_toy(dtype="float32")
+    windows, answers = some(own)
+    prompts = own.prompts(windows)
+    found = reference_log_probabilities(
+        own.lm, prompts, answers, own.items, folder=tmp_path, mixed_precision=True
+    )
+    batch = AnswerCollator(own.items).batch(prompts, answers, found)
+    with torch.no_grad():
+        with torch.autocast("cpu", dtype=torch.bfloat16):  # in training the model alone is in it
+            hidden = own.lm(**batch["model_inputs"])
+        policy = answer_log_probabilities(hidden, own.lm.output_embedding, batch["targets"])
+    np.testing.assert_allclose(policy.numpy(), found, rtol=1e-6)
+
+
 def test_a_prompt_is_run_once_whatever_the_number_of_answers() -> None:
     windows, answers = some(toy())
     prompts = toy().prompts(windows)
