@@ -13,11 +13,9 @@ import torch
 from torch import Tensor
 
 from reclib.arrays import read_arrays, write_arrays
-from reclib.decoding.scoring import edge_logits
+from reclib.decoding.scoring import edge_logits, full_logit_blocks
 from reclib.decoding.search_trie import SearchTrie
 from reclib.kernels.masked_softmax import segment_logsumexp
-
-_BLOCK = 2**24  # entries of a block of full logits, 64 MB in float32
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,21 +71,12 @@ def full_edges(hidden: Tensor, node: np.ndarray, output_embedding: Tensor, trie:
     """
     child, row_start, logits = _logits(hidden, node, output_embedding, trie)
     length = torch.as_tensor(np.diff(row_start), device=hidden.device)
-    flat = hidden.flatten(0, 1)
-    parts = [
-        _normaliser_and_best(part, output_embedding)
-        for part in flat.split(max(1, _BLOCK // len(output_embedding)))
-    ]
+    blocks = full_logit_blocks(hidden.flatten(0, 1), output_embedding)
+    parts = [(block.logsumexp(-1), block.argmax(-1)) for block in blocks]
     normaliser, best = (torch.cat(each).view(len(hidden), len(node)) for each in zip(*parts, strict=True))
     spread = [each.repeat_interleave(length, dim=1, output_size=len(child)) for each in (normaliser, best)]
     token = trie.token[torch.as_tensor(child, device=hidden.device)].long()
     return Edges(child, (logits - spread[0]).cpu().numpy(), (spread[1] == token).cpu().numpy())
-
-
-def _normaliser_and_best(hidden: Tensor, output_embedding: Tensor) -> tuple[Tensor, Tensor]:
-    """Log-sum-exp of f(z) over the vocabulary, and the z of the largest f(z); (R,) each."""
-    logits = (hidden @ output_embedding.T).float()
-    return logits.logsumexp(-1), logits.argmax(-1)
 
 
 def _logits(

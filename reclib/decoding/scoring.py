@@ -5,13 +5,14 @@ Shapes: B users, C nodes of each, M children of all these nodes together.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from reclib.decoding.search_trie import SearchTrie
-from reclib.kernels.masked_softmax import segment_logsumexp
+from reclib.kernels.masked_softmax import full_logits, segment_logsumexp
 
 # Entries of a block of gathered embeddings or of full logits, 64 MB in float32.
 _BLOCK = 2**24
@@ -99,10 +100,15 @@ def edge_logits(hidden: Tensor, output_embedding: Tensor, row: Tensor, token: Te
     return torch.cat(parts) if parts else hidden.new_empty(0, dtype=torch.float32)
 
 
+def full_logit_blocks(hidden: Tensor, output_embedding: Tensor) -> Iterator[Tensor]:
+    """Logits over the whole vocabulary in float32, a bounded block of rows at a time; (R, Z) together."""
+    for part in hidden.split(max(1, _BLOCK // len(output_embedding))):
+        yield full_logits(part, output_embedding).float()
+
+
 def full_logsumexp(hidden: Tensor, output_embedding: Tensor) -> Tensor:
-    """Logarithm of Σ exp f(z) over the whole vocabulary, (R,), float32, a bounded block of rows at a time."""
-    size = max(1, _BLOCK // len(output_embedding))
-    return torch.cat([(part @ output_embedding.T).float().logsumexp(-1) for part in hidden.split(size)])
+    """Logarithm of Σ exp f(z) over the whole vocabulary, (R,), float32."""
+    return torch.cat([block.logsumexp(-1) for block in full_logit_blocks(hidden, output_embedding)])
 
 
 def pad_rows(values: Tensor, column: Tensor, user: Tensor, *, shape: tuple[int, int], fill: float) -> Tensor:

@@ -2,8 +2,8 @@
 
 The valid tokens of P positions are ragged rows (`ValidTokens`) of M entries in all, so the masked
 loss never holds an array of the size of the vocabulary. The full loss works in blocks of rows.
-Sums are taken in float32 or wider. [MSL] is the paper "MSL: Not All Tokens Are What You Need for
-Tuning LLM as a Recommender".
+Logits and sums are made in float32 or wider. [MSL] is the paper "MSL: Not All Tokens Are What You Need
+for Tuning LLM as a Recommender".
 """
 
 from __future__ import annotations
@@ -58,6 +58,24 @@ def valid_logits(hidden: Tensor, output_embedding: Tensor, valid: ValidTokens) -
     with torch.autocast(hidden.device.type, enabled=False):
         tokens = output_embedding.index_select(0, valid.union).to(dtype)  # (U, D)
         return (hidden.to(dtype) @ tokens.T).flatten().index_select(0, entry)
+
+
+def full_logits(hidden: Tensor, output_embedding: Tensor) -> Tensor:
+    """Logits f(z) of the whole vocabulary, `hidden @ output_embedding.T`.
+
+    A narrower embedding is widened a block of tokens at a time: a wide copy of it is never held whole.
+
+    hidden: (R, D); output_embedding: (Z, D); returns (R, Z), float32 for narrower inputs, whatever the
+    autocast state.
+    """
+    dtype = torch.promote_types(hidden.dtype, torch.float32)
+    hidden = hidden.to(dtype)
+    with torch.autocast(hidden.device.type, enabled=False):
+        if output_embedding.dtype == dtype:
+            return hidden @ output_embedding.T
+        tokens_at_once = max(1, BLOCK_BYTES // (4 * hidden.shape[1]))
+        parts = output_embedding.split(tokens_at_once)
+        return torch.cat([hidden @ part.to(dtype).T for part in parts], dim=1)
 
 
 class _SegmentLogSumExp(torch.autograd.Function):
@@ -125,8 +143,7 @@ def target_weight(losses: Tensor, *, temperature: float = 1.0) -> Tensor:
 
 def _softmax_block(hidden: Tensor, embedding: Tensor, target: Tensor, tau: float) -> tuple[Tensor, Tensor]:
     """Losses (R,) of a block of rows, and softmax(f/τ) − onehot(target), (R, Z)."""
-    block = hidden @ embedding.T
-    block = block.to(torch.promote_types(block.dtype, torch.float32)).div_(tau)
+    block = full_logits(hidden, embedding).div_(tau)
     place = target.unsqueeze(1)
     losses = -block.gather(1, place).squeeze(1)
     peak = block.amax(1, keepdim=True)

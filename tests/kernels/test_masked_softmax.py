@@ -10,8 +10,10 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from reclib.kernels import masked_softmax
 from reclib.kernels.masked_softmax import (
     ValidTokens,
+    full_logits,
     language_modelling_loss,
     masked_softmax_loss,
     segment_logsumexp,
@@ -184,9 +186,9 @@ def test_narrow_inputs_are_summed_in_float32(dtype: torch.dtype) -> None:
     assert masked.dtype == full.dtype == torch.float32
     exact = masked_softmax_losses(narrow.double(), table.double(), rows, [1, 7, 3])
     torch.testing.assert_close(masked.double(), exact, rtol=1e-5, atol=1e-5)
-    # The full loss multiplies in the narrow type: its logits carry that type's rounding.
     exact = language_modelling_losses(narrow.double(), table.double(), torch.tensor([1, 7, 3]))
-    torch.testing.assert_close(full.double(), exact, rtol=1e-2, atol=5e-2)
+    torch.testing.assert_close(full.double(), exact, rtol=1e-5, atol=1e-5)
+    assert torch.equal(language_modelling_loss(narrow.float(), table, torch.tensor([1, 7, 3])), full)
 
 
 def test_the_masked_loss_keeps_float32_under_autocast() -> None:
@@ -195,6 +197,21 @@ def test_the_masked_loss_keeps_float32_under_autocast() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         loss = msl(hidden, embedding, valid)
     torch.testing.assert_close(loss, msl(hidden, embedding, valid))
+
+
+def test_a_narrow_embedding_is_widened_a_block_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    hidden, embedding = (tensor.detach().bfloat16() for tensor in tensors(5, 2, 1_000, 16))
+    expected = hidden.float() @ embedding.float().T
+    monkeypatch.setattr(masked_softmax, "BLOCK_BYTES", 4 * 300 * 16)
+    with Sizes() as sizes:
+        found = full_logits(hidden, embedding)
+    torch.testing.assert_close(found, expected)
+    assert sizes.products == 4
+    monkeypatch.undo()
+    wide = embedding.float()
+    with Sizes() as sizes:
+        full_logits(hidden, wide)
+    assert sizes.products == 1
 
 
 def test_the_full_loss_and_its_gradient_keep_float32_under_autocast() -> None:

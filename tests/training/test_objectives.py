@@ -160,6 +160,17 @@ def test_the_parts_of_the_loss_have_gradients_that_add_up() -> None:
     torch.testing.assert_close(parts.lml_valid, -together.log())
 
 
+def test_the_parts_of_the_loss_at_narrow_weights_are_never_below_zero() -> None:
+    batch = target_batch(TITLES)
+    hidden, embedding = ((4 * tensor.detach()).bfloat16() for tensor in inputs(batch))
+    probability = (hidden.double() @ embedding.double().T).softmax(1)
+    rows = [row for title in TITLES for _, row in title]
+    together = torch.stack([probability[place, row].sum() for place, row in enumerate(rows)])
+    found = loss_parts(hidden, embedding, batch).lml_valid
+    torch.testing.assert_close(found.double(), -together.log(), rtol=1e-5, atol=1e-4)
+    assert found.min() > -1e-4
+
+
 def test_details_are_per_position_and_detached() -> None:
     batch = target_batch(TITLES)
     hidden, embedding = inputs(batch)
