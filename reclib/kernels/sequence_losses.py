@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn.functional import softplus
 
 BLOCK_BYTES = 2 * 2**20  # of scores held at once on a CPU: what stays in a core's cache
@@ -64,7 +65,7 @@ def catalogue_cross_entropy(
     The (P, N) scores are never held at once: blocks of rows go through the product, the softmax and, where
     gradients are wanted, their share of the gradient while they are in cache. The gradient is then that of
     the sum; a backward pass that weighs the rows alike, such as a mean, only scales it, and any other goes
-    through the blocks again.
+    through the blocks again. Differentiable once.
 
     states: (P, D); items: (N+1, D); target: (P,) int64 in 1…N; rows_at_once: of a block, by default as many
     as fit in `BLOCK_BYTES`.
@@ -124,6 +125,7 @@ class _CatalogueCrossEntropy(torch.autograd.Function):
         return losses
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         """Gradients of Σ_p weight_p loss_p."""
         (weight,) = gradients
@@ -151,6 +153,7 @@ class _WeightedCatalogueCrossEntropy(torch.autograd.Function):
         return weights @ losses, losses
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         """Gradients of Σ_j gradient_j sum_j."""
         weights, by_state, by_item = ctx.saved_tensors

@@ -140,6 +140,19 @@ def test_two_weighted_sums_can_be_followed_one_after_the_other() -> None:
         assert not weighted_catalogue_cross_entropy(states, items, target, draw(2, 8))[0].requires_grad
 
 
+@pytest.mark.parametrize("is_weighted", [False, True])
+def test_a_second_derivative_of_cross_entropy_is_refused(is_weighted: bool) -> None:
+    states, items = draw(4, 3).requires_grad_(), draw(6, 3, seed=1).requires_grad_()
+    target = torch.tensor([1, 5, 2, 2])
+    if is_weighted:
+        losses, _ = weighted_catalogue_cross_entropy(states, items, target, draw(2, 4, seed=2))
+    else:
+        losses = catalogue_cross_entropy(states, items, target)
+    (slope,) = torch.autograd.grad((losses**2).sum(), states, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        slope.sum().backward()
+
+
 def test_cross_entropy_of_far_scores_is_finite() -> None:
     states = torch.tensor([[1e4], [-1e4]], requires_grad=True)
     items = torch.tensor([[0.0], [1.0], [-1.0]])
