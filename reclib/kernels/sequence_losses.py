@@ -72,6 +72,7 @@ def catalogue_cross_entropy(
     """
     if rows_at_once is None:
         rows_at_once = _rows_at_once(states, items)
+    states, items = _as_asked(states, items)
     return _CatalogueCrossEntropy.apply(states, items, target, rows_at_once)
 
 
@@ -85,6 +86,7 @@ def weighted_catalogue_cross_entropy(
     """
     if rows_at_once is None:
         rows_at_once = _rows_at_once(states, items)
+    states, items = _as_asked(states, items)
     return _WeightedCatalogueCrossEntropy.apply(states, items, target, weights.to(states.dtype), rows_at_once)
 
 
@@ -107,6 +109,11 @@ def logit_adjusted_cross_entropy(
 def _rows_at_once(states: Tensor, items: Tensor) -> int:
     size = BLOCK_BYTES if states.device.type == "cpu" else DEVICE_BLOCK_BYTES
     return max(16, size // (len(items) * states.element_size()))
+
+
+def _as_asked(states: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+    """Both detached where no gradient is made: a Function is told that its inputs need them even then."""
+    return (states, items) if torch.is_grad_enabled() else (states.detach(), items.detach())
 
 
 class _CatalogueCrossEntropy(torch.autograd.Function):

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from reclib.kernels import sequence_losses
 from reclib.kernels.sequence_losses import (
     bce_loss,
     catalogue_cross_entropy,
@@ -138,6 +140,25 @@ def test_two_weighted_sums_can_be_followed_one_after_the_other() -> None:
     assert not torch.allclose(first[0], second[0])
     with torch.no_grad():
         assert not weighted_catalogue_cross_entropy(states, items, target, draw(2, 8))[0].requires_grad
+
+
+def test_no_gradient_of_cross_entropy_is_made_where_none_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    states, items = draw(4, 3).requires_grad_(), draw(6, 3, seed=1).requires_grad_()
+    target, weighings = torch.tensor([1, 5, 2, 2]), []
+    blocks = sequence_losses._blocks
+
+    def watched(*args: Any, weights: Tensor | None = None) -> Any:
+        weighings.append(weights)
+        return blocks(*args, weights=weights)
+
+    monkeypatch.setattr(sequence_losses, "_blocks", watched)
+    with torch.no_grad():
+        losses = catalogue_cross_entropy(states, items, target)
+        _, again = weighted_catalogue_cross_entropy(states, items, target, draw(2, 4))
+    assert weighings == [None, None]
+    assert torch.equal(losses, again)
 
 
 @pytest.mark.parametrize("is_weighted", [False, True])
