@@ -11,6 +11,7 @@ transformers stops them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -27,6 +28,7 @@ from reclib.text.tokenization import PromptTokens
 
 PROTOCOL = "grounding"
 TEXTS_AT_ONCE = 32
+DISTANCES_AT_ONCE = 2**20  # of a block of answers to all titles, 4 MB in float32
 
 
 def generate_freely(lm: CausalLM, prompts: PromptTokens, *, num_beams: int, max_new_tokens: int) -> list[str]:
@@ -102,29 +104,43 @@ def grounded_lists(
     *,
     k: int,
     knowledge: np.ndarray | None = None,
-    gamma: float = 0.0,
+    gammas: Sequence[float] = (0.0,),
     device: torch.device | str = "cpu",
-) -> Lists:
-    """The k items whose titles are nearest to each answer; scores are distances with the sign turned.
+) -> list[Lists]:
+    """The k items whose titles are nearest to each answer, for each γ; scores are distances, sign turned.
 
     answers: (B, D), a row of zeros has an empty list; titles: (N+1, D) by item_idx, row 0 is not read
-    knowledge: (N+1,) or (B, N+1), re-weights the distances with `gamma`; None leaves them as they are
-    Items at one distance follow one another by item_idx. Raises InputError for a list longer than the
-    catalogue and for states that are no numbers.
+    knowledge: (N+1,) or (B, N+1), re-weights the distances with each γ; None leaves them as they are
+    Items at one distance follow one another by item_idx. Distances are made once for all γ, in blocks of
+    answers. Raises InputError for a list longer than the catalogue and for states that are no numbers.
     """
     check_length(k, len(titles) - 1)
     refuse_nan(answers)
     given = torch.as_tensor(titles[1:], device=device)
-    distance = torch.cdist(
-        torch.as_tensor(answers, device=device), given, compute_mode="donot_use_mm_for_euclid_dist"
-    )  # an equal text is at distance 0, not at what a difference of large products leaves
-    if knowledge is not None:
-        known = torch.as_tensor(np.atleast_2d(knowledge)[:, 1:], dtype=distance.dtype, device=device)
-        distance = reweighted_distances(distance, known, gamma=gamma)
-    nearest, place = distance.sort(dim=1, stable=True)
-    lists = Lists(
-        (place[:, :k] + 1).cpu().numpy().astype(np.int32), -nearest[:, :k].cpu().numpy().astype(np.float32)
-    )
-    is_empty = ~answers.any(axis=1)
-    lists.items[is_empty], lists.scores[is_empty] = 0, -np.inf
+    known = None if knowledge is None else np.atleast_2d(knowledge)[:, 1:]
+    lists = [Lists.empty(len(answers), k) for _ in gammas]
+    answered = np.flatnonzero(answers.any(axis=1))
+    size = max(1, DISTANCES_AT_ONCE // len(given))
+    for first in range(0, len(answered), size):
+        rows = answered[first : first + size]
+        distance = torch.cdist(
+            torch.as_tensor(answers[rows], device=device), given, compute_mode="donot_use_mm_for_euclid_dist"
+        )  # an equal text is at distance 0, not at what a difference of large products leaves
+        weight = None
+        if known is not None:
+            of_rows = known if len(known) == 1 else known[rows]
+            weight = torch.as_tensor(of_rows, dtype=distance.dtype, device=device)
+        for found, gamma in zip(lists, gammas, strict=True):
+            ranked = distance if weight is None else reweighted_distances(distance, weight, gamma=gamma)
+            found.items[rows], found.scores[rows] = _nearest(ranked, k)
     return lists
+
+
+def _nearest(distance: Tensor, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The k nearest items of each row and their distances, sign turned; of equals the first by item_idx."""
+    furthest = distance.kthvalue(k, dim=1, keepdim=True).values
+    width = int((distance <= furthest).sum(dim=1).max())  # with all that are as near as the k-th
+    place = distance.topk(width, dim=1, largest=False).indices.sort(dim=1).values
+    nearest, order = distance.gather(1, place).sort(dim=1, stable=True)
+    place = place.gather(1, order)
+    return (place[:, :k] + 1).cpu().numpy(), -nearest[:, :k].cpu().numpy()

@@ -7,11 +7,14 @@ import pytest
 import torch
 
 from reclib.config import LMConfig
+from reclib.decoding import grounding
 from reclib.decoding.grounding import _first_line, generate_freely, grounded_lists, text_states
+from reclib.kernels.grounding import reweighted_distances
 from reclib.models.causal_lm import load_lm
 from reclib.schema import InputError
 from tests.decoding.made import TITLES, lm, prompt_tokens
 from tests.models.hybrid import with_items
+from tests.sizes import Sizes
 
 MORE = [*TITLES, "Blue", "The Red House (again)", "The Red House"]
 
@@ -69,7 +72,7 @@ def test_prompts_with_vectors_are_answered_too() -> None:
 
 def test_an_exact_title_gives_its_item_first_and_items_of_one_title_together() -> None:
     states = titles_matrix(MORE)
-    lists = grounded_lists(states[1:], states, k=len(MORE))
+    (lists,) = grounded_lists(states[1:], states, k=len(MORE))
     first = {title: MORE.index(title) + 1 for title in MORE}
     assert lists.items[:, 0].tolist() == [first[title] for title in MORE]
     assert lists.items[0, :2].tolist() == [1, 6]
@@ -80,23 +83,65 @@ def test_an_exact_title_gives_its_item_first_and_items_of_one_title_together() -
 def test_knowledge_of_weight_zero_changes_nothing_and_of_large_weight_lifts_what_is_known() -> None:
     states = titles_matrix(TITLES)
     answers = text_states(lm(), ["The Red", "Blue House"], pooling="last")
-    plain = grounded_lists(answers, states, k=3)
+    (plain,) = grounded_lists(answers, states, k=3)
     counts = np.array([99, 1, 2, 50])
-    same = grounded_lists(answers, states, k=3, knowledge=counts, gamma=0.0)
+    same, lifted = grounded_lists(answers, states, k=3, knowledge=counts, gammas=(0.0, 200.0))
     np.testing.assert_array_equal(same.items, plain.items)
-    lifted = grounded_lists(answers, states, k=3, knowledge=counts, gamma=200.0)
     assert (lifted.items[:, 0] == plain.items[:, 0]).all()  # at distance 0 once scaled
     assert all(3 in row[:2] for row in lifted.items.tolist())
     of_each = np.array([[0.0, 5.0, 0.0, 0.0], [0.0, 0.0, 5.0, 0.0]])
-    lifted = grounded_lists(answers, states, k=3, knowledge=of_each, gamma=200.0)
+    (lifted,) = grounded_lists(answers, states, k=3, knowledge=of_each, gammas=(200.0,))
     assert 1 in lifted.items[0, :2]
     assert 2 in lifted.items[1, :2]
+
+
+def sorted_lists(
+    answers: np.ndarray, titles: np.ndarray, knowledge: np.ndarray | None, gamma: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Slow twin of `grounded_lists`: all distances, each row sorted whole."""
+    distance = torch.from_numpy(np.linalg.norm(answers[:, None] - titles[1:], axis=-1))
+    if knowledge is not None:
+        known = torch.from_numpy(np.atleast_2d(knowledge)[:, 1:].astype(np.float64))
+        distance = reweighted_distances(distance, known, gamma=gamma)
+    nearest, place = distance.sort(dim=1, stable=True)
+    return place.numpy() + 1, -nearest.numpy()
+
+
+@pytest.mark.parametrize("k", [1, 4, 60])
+@pytest.mark.parametrize("kind", ["none", "of all", "of each"])
+def test_lists_are_those_of_a_whole_sort_whatever_the_ties(
+    k: int, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grounding, "DISTANCES_AT_ONCE", 150)  # blocks of two answers
+    generator = np.random.default_rng(0)
+    titles = generator.integers(-1, 2, size=(61, 3)).astype(np.float64)  # 27 places for 60 titles
+    answers = generator.integers(-1, 2, size=(7, 3)).astype(np.float64)
+    answers[3] = 0
+    shape = {"none": None, "of all": 61, "of each": (7, 61)}[kind]
+    knowledge = None if shape is None else generator.integers(0, 2, size=shape)
+    gammas = (0.0,) if shape is None else (0.0, 1.0, 50.0)
+    found = grounded_lists(answers, titles, k=k, knowledge=knowledge, gammas=gammas)
+    answered = answers.any(axis=1)
+    for gamma, lists in zip(gammas, found, strict=True):
+        items, scores = sorted_lists(answers, titles, knowledge, gamma)
+        np.testing.assert_array_equal(lists.items[answered], items[answered, :k])
+        np.testing.assert_allclose(lists.scores[answered], scores[answered, :k], rtol=1e-6)
+        assert not lists.items[~answered].any()
+
+
+def test_no_matrix_of_answers_and_titles_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grounding, "DISTANCES_AT_ONCE", 200)
+    generator = np.random.default_rng(0)
+    answers, titles = generator.normal(size=(30, 2)), generator.normal(size=(101, 2))
+    with Sizes() as sizes:
+        grounded_lists(answers, titles, k=5, knowledge=np.arange(101), gammas=(0.0, 1.0))
+    assert sizes.largest == 200
 
 
 def test_an_answer_without_a_token_has_an_empty_list_and_bad_input_is_refused() -> None:
     states = titles_matrix(TITLES)
     answers = text_states(lm(), ["", "Blue Moon"], pooling="last")
-    lists = grounded_lists(answers, states, k=2)
+    (lists,) = grounded_lists(answers, states, k=2)
     assert lists.items[0].tolist() == [0, 0]
     assert lists.table()["window"].tolist() == [1, 1]
     with pytest.raises(InputError, match="list of 9 items"):

@@ -1,14 +1,10 @@
 from __future__ import annotations
 
-from typing import Any
-
 import hypothesis.strategies as st
 import pytest
 import torch
 from hypothesis import given, settings
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from reclib.kernels import masked_softmax
 from reclib.kernels.masked_softmax import (
@@ -21,6 +17,7 @@ from reclib.kernels.masked_softmax import (
     valid_logits,
 )
 from tests.reference import language_modelling_losses, masked_softmax_losses, ragged
+from tests.sizes import Sizes
 
 EXACT = {"rtol": 1e-10, "atol": 1e-10}  # float64, sums of at most a few dozen terms
 
@@ -236,21 +233,6 @@ def test_a_frozen_output_embedding_gets_no_gradient_and_costs_none() -> None:
     expected = torch.autograd.grad(language_modelling_losses(hidden, frozen, target).sum(), hidden)[0]
     torch.testing.assert_close(hidden.grad, expected, **EXACT)
     assert frozen.grad is None
-
-
-class Sizes(TorchDispatchMode):
-    """Records the sizes of the tensors made and the number of matrix products."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.largest = self.products = 0
-
-    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = function(*args, **(kwargs or {}))
-        sizes = [part.numel() for part in tree_leaves(result) if isinstance(part, Tensor)]
-        self.largest = max([self.largest, *sizes])
-        self.products += function is torch.ops.aten.mm.default
-        return result
 
 
 def test_nothing_of_the_size_of_the_vocabulary_is_made_for_the_masked_loss() -> None:

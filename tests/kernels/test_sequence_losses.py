@@ -16,6 +16,7 @@ from reclib.kernels.sequence_losses import (
     weighted_catalogue_cross_entropy,
 )
 from tests import reference
+from tests.sizes import Sizes
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
@@ -195,21 +196,9 @@ def test_cross_entropy_of_no_position_is_empty() -> None:
 
 def test_cross_entropy_holds_a_block_of_scores_and_not_all() -> None:
     """Largest tensor made on the way: the block, not positions × items."""
-    from torch.utils._python_dispatch import TorchDispatchMode
-
-    largest = 0
-
-    class Watch(TorchDispatchMode):
-        def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
-            nonlocal largest
-            made = func(*args, **(kwargs or {}))
-            if isinstance(made, Tensor):
-                largest = max(largest, made.numel())
-            return made
-
     states, items = draw(200, 4).requires_grad_(), draw(301, 4, seed=1).requires_grad_()
-    with Watch():
+    with Sizes() as sizes:
         catalogue_cross_entropy(
             states, items, torch.ones(200, dtype=torch.long), rows_at_once=10
         ).mean().backward()
-    assert largest <= 10 * 301
+    assert sizes.largest <= 10 * 301

@@ -5,7 +5,7 @@ What comes out is a table of ranked windows like that of `steps.held_out_step`, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -132,21 +132,22 @@ def grounded_step(
     Returns "windows" and "lists" like `steps.held_out_step`, "tried" (gamma, ndcg), and "chosen".
     """
 
-    def lists(step: Artifact, part: str, gamma: float) -> Lists:
+    def lists(step: Artifact, part: str, gammas: Sequence[float]) -> list[Lists]:
         windows = bench.held_out(len(step["windows"]), part=part)
         known = knowledge(config.knowledge, bench, windows.history, vectors)
         states = step["states"]
         return grounded_lists(
-            states["answers"], states["titles"], k=config.top_k, knowledge=known, gamma=gamma
+            states["answers"], states["titles"], k=config.top_k, knowledge=known, gammas=gammas
         )
 
     gammas = (0.0,) if config.knowledge == "none" or validation is None else config.gammas
     tried = [(0.0, np.nan)]
     if len(gammas) > 1 and validation is not None:
         target = validation["windows"]["target_idx"].to_numpy()
-        tried = [(gamma, ndcg(lists(validation, "valid", gamma), target)) for gamma in gammas]
+        of_each = lists(validation, "valid", gammas)
+        tried = [(gamma, ndcg(found, target)) for gamma, found in zip(gammas, of_each, strict=True)]
     gamma = max(tried, key=lambda row: (row[1], -row[0]))[0]
-    found = lists(answered, "test", gamma)
+    (found,) = lists(answered, "test", (gamma,))
     table = answered["windows"].drop(columns="answer")
     table.insert(2, "rank", ranks_from_lists(found.items, table["target_idx"].to_numpy()))
     return {
