@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig
 
-from reclib.decoding.lists import Lists, check_length, refuse_nan
+from reclib.decoding.lists import Lists, check_length
 from reclib.decoding.tree_cache import evaluating
 from reclib.kernels.grounding import reweighted_distances
 from reclib.models.causal_lm import CausalLM
@@ -112,12 +112,16 @@ def grounded_lists(
     answers: (B, D), a row of zeros has an empty list; titles: (N+1, D) by item_idx, row 0 is not read
     knowledge: (N+1,) or (B, N+1), re-weights the distances with each γ; None leaves them as they are
     Items at one distance follow one another by item_idx. Distances are made once for all γ, in blocks of
-    answers. Raises InputError for a list longer than the catalogue and for states that are no numbers.
+    answers. Raises InputError for a list longer than the catalogue, and for states and knowledge that are
+    not finite.
     """
     check_length(k, len(titles) - 1)
-    refuse_nan(answers)
-    given = torch.as_tensor(titles[1:], device=device)
     known = None if knowledge is None else np.atleast_2d(knowledge)[:, 1:]
+    _refuse_non_finite(answers, "the state of answer", first=0)
+    _refuse_non_finite(titles[1:], "the title state of item_idx", first=1)
+    if known is not None:
+        _refuse_non_finite(known.T, "the knowledge of item_idx", first=1)
+    given = torch.as_tensor(titles[1:], device=device)
     lists = [Lists.empty(len(answers), k) for _ in gammas]
     answered = np.flatnonzero(answers.any(axis=1))
     size = max(1, DISTANCES_AT_ONCE // len(given))
@@ -134,6 +138,16 @@ def grounded_lists(
             ranked = distance if weight is None else reweighted_distances(distance, weight, gamma=gamma)
             found.items[rows], found.scores[rows] = _nearest(ranked, k)
     return lists
+
+
+def _refuse_non_finite(rows: np.ndarray, what: str, *, first: int) -> None:
+    """Refuse rows with a NaN or an infinity, naming the first: one such would undo the order of whole lists.
+
+    rows: (n, D), numbered from `first` on.
+    """
+    is_finite = np.isfinite(rows).all(axis=1)
+    if not is_finite.all():
+        raise InputError(f"{what} {first + is_finite.argmin()} is NaN or infinite; check what it comes from")
 
 
 def _nearest(distance: Tensor, k: int) -> tuple[np.ndarray, np.ndarray]:

@@ -146,5 +146,21 @@ def test_an_answer_without_a_token_has_an_empty_list_and_bad_input_is_refused() 
     assert lists.table()["window"].tolist() == [1, 1]
     with pytest.raises(InputError, match="list of 9 items"):
         grounded_lists(answers, states, k=9)
-    with pytest.raises(InputError, match="NaN"):
+    with pytest.raises(InputError, match="state of answer 0 is NaN"):
         grounded_lists(np.full_like(answers, np.nan), states, k=2)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_title_or_knowledge_that_is_no_number_is_named(value: float) -> None:
+    states = titles_matrix(TITLES)
+    answers, counts = states[1:], np.arange(4.0)
+    states[0], counts[0] = value, value  # padding is not read
+    grounded_lists(answers, states, k=2, knowledge=counts)
+    bad = states.copy()
+    bad[2, 1] = value
+    with pytest.raises(InputError, match="title state of item_idx 2 is NaN or infinite"):
+        grounded_lists(answers, bad, k=2, knowledge=counts)
+    of_each = np.ones((3, 4))
+    of_each[1, 3] = value
+    with pytest.raises(InputError, match="knowledge of item_idx 3 is NaN or infinite"):
+        grounded_lists(answers, states, k=2, knowledge=of_each)
