@@ -30,7 +30,7 @@ _EDITION = (
     r"Launch|Day One|Game of the Year|GOTY|Steelbook)\s+Edition)"
 )
 _GAME_TAIL = re.compile(
-    rf"\s*(?:\s[-–—]\s+{_PLATFORMS}|[\[(]\s*{_PLATFORMS}\s*[\])]|\s(?:[-–—:]\s+)?{_EDITION}|"
+    rf"\s*(?:\s[-–—]\s+{_PLATFORMS}|[\[(]\s*{_PLATFORMS}\s*[\])]|(?:[:,]\s+|\s[-–—]\s+|\s){_EDITION}|"
     rf"[\[(]\s*{_EDITION}\s*[\])])\s*$",
     re.IGNORECASE,
 )
