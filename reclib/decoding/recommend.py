@@ -116,6 +116,8 @@ def input_digest(prompts: PromptTokens, trie: ItemTrie) -> str:
         prompts.start,
         trie.token,
         trie.child_start,
+        trie.terminal_node,
+        trie.terminal_start,
         trie.terminal_item,
     ):
         digest.update(np.ascontiguousarray(array).data)

@@ -11,10 +11,10 @@ from reclib.config import DecodingConfig
 from reclib.decoding.beam import constrained_beam_search
 from reclib.decoding.exact import exact_top_k
 from reclib.decoding.lists import Lists
-from reclib.decoding.recommend import recommend
+from reclib.decoding.recommend import input_digest, recommend
 from reclib.schema import InputError
 from reclib.text.trie import ItemTrie
-from tests.decoding.made import catalogue, item_tokens, lm, prompt_tokens
+from tests.decoding.made import END, catalogue, item_tokens, lm, prompt_tokens
 
 N_ITEMS, N_USERS = 40, 21
 TRIE = ItemTrie.build(item_tokens(catalogue(N_ITEMS)))
@@ -80,6 +80,13 @@ def test_another_configuration_or_input_is_computed_anew(
     for prompts, config in ((PROMPTS, replace(EXACT, top_k=6)), (prompt_tokens(N_USERS, seed=1), EXACT)):
         with pytest.raises(Killed):
             recommend(lm(), prompts, TRIE, config, workdir=tmp_path, progress=False)
+
+
+def test_the_digest_tells_apart_catalogues_of_one_trie_whose_items_share_titles_otherwise() -> None:
+    a, b = [5, END], [6, END]
+    tries = [ItemTrie.build(item_tokens(rows)) for rows in ([a, a, b], [a, b, b])]
+    assert tries[0].token.tolist() == tries[1].token.tolist()
+    assert input_digest(PROMPTS, tries[0]) != input_digest(PROMPTS, tries[1])
 
 
 def test_progress_counts_users(capsys: pytest.CaptureFixture[str]) -> None:
