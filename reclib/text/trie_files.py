@@ -27,15 +27,26 @@ def save_arrays(folder: Path, arrays: Mapping[str, np.ndarray]) -> None:
     try:
         _write(partial, arrays)
         if folder.exists():
-            folder.rename(replaced)
-        partial.rename(folder)
+            _exchange(folder, partial, replaced)
+        else:
+            partial.rename(folder)
     except OSError as error:
         raise InputError(
             f"the trie could not be saved in {folder} ({error}): free some disk space"
         ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-        shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _exchange(folder: Path, new: Path, replaced: Path) -> None:
+    """Give the name of `folder` to `new`; what had it is removed only then, and has it back on a failure."""
+    folder.rename(replaced)
+    try:
+        new.rename(folder)
+    except BaseException:
+        replaced.rename(folder)
+        raise
+    shutil.rmtree(replaced, ignore_errors=True)
 
 
 def _write(folder: Path, arrays: Mapping[str, np.ndarray]) -> None:

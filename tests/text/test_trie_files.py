@@ -67,6 +67,23 @@ def test_a_failed_save_leaves_the_old_trie(
     assert [path.name for path in saved.parent.iterdir()] == ["trie"]
 
 
+def test_a_trie_that_cannot_take_its_name_leaves_the_old_one(
+    saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = Path.rename
+
+    def refused(self: Path, target: Path) -> Path:
+        if self.name.endswith(".partial"):
+            raise OSError(5, "Input/output error")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", refused)
+    with pytest.raises(InputError, match="could not be saved in .*Input/output error"):
+        ItemTrie.build(ItemTokens.from_lists([[1, 2]])).save(saved)
+    assert ItemTrie.load(saved).n_items == len(ROWS)
+    assert [path.name for path in saved.parent.iterdir()] == ["trie"]
+
+
 def test_a_folder_without_a_trie(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="trie.json is missing"):
         ItemTrie.load(tmp_path)
