@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -70,20 +70,30 @@ class TextEncoder:
             truncation=True,
             max_length=self.max_tokens,
             return_tensors="pt",
-        ).to(self.device)
-        hidden = self.network(**tokens).last_hidden_state.float()
-        mask = tokens["attention_mask"]
-        pooled = [_POOLED[name](hidden, mask) for name in self.poolings]
+        )
+        has_tokens = tokens["attention_mask"].any(dim=1)
+        if not has_tokens.any():
+            width = cast(Any, self.network).config.get_text_config().hidden_size
+            return torch.zeros(len(texts), len(self.poolings) * width)
+        pooled = self._pooled({name: part[has_tokens] for name, part in tokens.items()})
+        rows = pooled.new_zeros(len(texts), pooled.shape[1])
+        rows[has_tokens] = pooled
+        return rows
+
+    def _pooled(self, tokens: dict[str, Tensor]) -> Tensor:
+        given = {name: part.to(self.device) for name, part in tokens.items()}
+        hidden = self.network(**given).last_hidden_state.float()
+        pooled = [_POOLED[name](hidden, given["attention_mask"]) for name in self.poolings]
         return torch.cat([normalize(rows, dim=1) if self.is_normalised else rows for rows in pooled], 1).cpu()
 
 
 def _mean(hidden: Tensor, mask: Tensor) -> Tensor:
-    return (hidden * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True).clamp_min(1)
+    return (hidden * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)
 
 
 def _last_token(hidden: Tensor, mask: Tensor) -> Tensor:
-    last = mask.sum(dim=1, keepdim=True).clamp_min(1) - 1  # padding is on the right
-    return hidden.take_along_dim(last[..., None], dim=1)[:, 0] * mask.any(dim=1, keepdim=True)
+    last = mask.sum(dim=1, keepdim=True) - 1  # padding is on the right
+    return hidden.take_along_dim(last[..., None], dim=1)[:, 0]
 
 
 _POOLED = {"mean": _mean, "last_token": _last_token}

@@ -11,7 +11,7 @@ import torch
 
 from reclib import assets
 from reclib.config import TextConfig
-from reclib.models.text_encoder import TextEncoder, load_encoder
+from reclib.models.text_encoder import AT_ONCE, Pooling, TextEncoder, load_encoder
 from reclib.schema import InputError
 
 TEXTS = [
@@ -59,6 +59,19 @@ def test_poolings_stand_side_by_side_and_the_last_token_is_the_texts_own() -> No
 
 def test_a_text_without_tokens_is_zero(encoder: TextEncoder) -> None:
     assert not encoder(["", "Moon"])[0].any()
+    np.testing.assert_allclose(encoder(["", "Moon"])[1:], encoder(["Moon"]), atol=1e-5)
+
+
+@pytest.mark.parametrize("poolings", [("mean",), ("last_token",), ("mean", "last_token")])
+def test_texts_without_any_token_are_zeros_of_the_width_of_others(poolings: tuple[Pooling, ...]) -> None:
+    config = TextConfig(encoder="random", max_tokens=12)
+    encode = load_encoder(config, texts=TEXTS, device="cpu", poolings=poolings)
+    width = encode(["Moon"]).shape[1]
+    np.testing.assert_array_equal(encode(["", ""]), np.zeros((2, width), np.float32))
+    # a whole batch of them before others
+    rows = encode([""] * AT_ONCE + ["Moon"])
+    assert rows.shape == (AT_ONCE + 1, width)
+    assert rows.any(axis=1).tolist() == [False] * AT_ONCE + [True]
 
 
 def test_names_that_are_no_encoder_and_unknown_poolings_are_refused(tmp_path: Path) -> None:
