@@ -85,7 +85,7 @@ class MSLTablesConfig:
     method_budget: int = 0
     methods: tuple[str, ...] = ("lml", "msl", "msl_ats")
     hybrids: tuple[str, ...] = ()
-    made: StabilityConfig = field(default_factory=lambda: StabilityConfig(seeds=(0, 1)))
+    made: StabilityConfig = field(default_factory=StabilityConfig)
     stability: StabilityConfig = field(default_factory=StabilityConfig)
     temperatures: tuple[float, ...] = (1.0, 1.5, 2.0, 4.0)
     temperature: StabilityConfig = field(default_factory=lambda: StabilityConfig(seeds=(0, 1, 2, 3)))
