@@ -151,7 +151,7 @@ def _factor(best: pd.DataFrame, resampled: Mapping[str, np.ndarray]) -> dict[str
         "dataset": f"{high['dataset']}; {low['dataset']}",
         "holds": bool(bounds[0] > 1),
         "note": f"best temperature on the one over that on the other ({high['best']:g} and {low['best']:g}), "
-        "over windows and seeds",
+        "over users and seeds",
         "value": float(high["best"] / low["best"]),
         "low": float(bounds[0]),
         "high": float(bounds[1]),
