@@ -42,7 +42,7 @@ def by_place(trained: Trained) -> Iterator[tuple[tuple[Any, str], dict[str, list
 def comparison_table(
     trained: Trained, bench: SequenceBench, *, groups: str = "head and tail"
 ) -> pd.DataFrame:
-    """Means with bootstrap intervals on all targets and by group, popularity beside.
+    """Means with intervals on all targets and by group, popularity beside.
 
     Intervals are over users, and over seeds where there are several. groups: "head and tail", or
     "popularity" for the five of `GROUP_LABELS`.

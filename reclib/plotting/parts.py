@@ -14,7 +14,7 @@ from reclib import schema
 from reclib.plotting.style import GREY, INK, SMALL_PT, SeriesStyle
 from reclib.schema import InputError
 
-INTERVAL = "95 % bootstrap interval"
+INTERVAL = "95 % interval"
 _METRIC_LABELS = {
     "catalogue_nll": "$-\\log P_\\mathrm{valid}$(target)\n(nats, lower is better)",
     "log_p": "$\\log P_\\mathrm{valid}$(target)\n(nats)",

@@ -66,7 +66,7 @@ def run_all(profile: Profile, artifact: Callable[..., Artifact] = artifacts.get_
 
 
 def comparison_table(tested: list[Tested], profile: Profile) -> pd.DataFrame:
-    """Means with bootstrap intervals on all, head and tail targets, popularity beside.
+    """Means with intervals on all, head and tail targets, popularity beside.
 
     Intervals are over users, and over seeds where there are several; popularity counts training and
     validation windows, as the others are trained on both.
