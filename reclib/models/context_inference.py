@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from reclib.models.backbones.residual import check_heads
+
 
 class ContextInference(nn.Module):
     """F(contexts of an item) = its vector.
@@ -16,12 +18,14 @@ class ContextInference(nn.Module):
     places (the aggregator) reads the k contexts as a set; the mean of its states goes through a linear map.
     Encoders normalise after each sub-layer, with ReLU and 2D hidden units. Source: [CITIES],
     with the layout of its public code, less the hidden item's own place and the dropout after encodings.
+    Raises InputError where the heads do not divide D.
     """
 
     encoding: Tensor
 
     def __init__(self, d_model: int, *, reach: int, n_layers: int, n_heads: int, dropout: float) -> None:
         super().__init__()
+        check_heads(d_model, n_heads)
         self.importance = nn.Parameter(torch.ones(2 * reach))
         self.register_buffer("encoding", _place_encoding(2 * reach, d_model), persistent=False)
         self.interpreter = _encoder(d_model, n_layers, n_heads, dropout)

@@ -7,9 +7,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from reclib.models.backbones.residual import EndPositions
+from reclib.models.backbones.blocks import allowed_keys
+from reclib.models.backbones.residual import EndPositions, check_heads, split_heads
 from reclib.models.sequence_model import SequenceModel
-from reclib.schema import PAD_IDX, InputError
+from reclib.schema import PAD_IDX
 
 
 class CrossAttention(nn.Module):
@@ -21,8 +22,7 @@ class CrossAttention(nn.Module):
 
     def __init__(self, d_model: int, n_heads: int, *, is_causal: bool) -> None:
         super().__init__()
-        if d_model % n_heads:
-            raise InputError(f"cross-attention: {n_heads} heads do not divide a width of {d_model}")
+        check_heads(d_model, n_heads)
         self.n_heads, self.is_causal = n_heads, is_causal
         self.query = nn.Linear(d_model, d_model, bias=False)
         self.key_value = nn.Linear(d_model, 2 * d_model, bias=False)
@@ -30,24 +30,14 @@ class CrossAttention(nn.Module):
 
     def forward(self, asking: Tensor, asked: Tensor, mask: Tensor) -> Tensor:
         """The asked view, (B, S, D), weighted by what the asking one, (B, S, D), attends to; mask: (B, S)."""
-        query = self._heads(self.query(asking))
-        key, value = map(self._heads, self.key_value(asked).chunk(2, dim=-1))
+        rows = (self.query(asking), *self.key_value(asked).chunk(2, dim=-1))
+        query, key, value = (split_heads(each, self.n_heads) for each in rows)
         # Written out: the fused kernel with a mask for each history takes longer on a CPU.
         scores = (query / query.shape[-1] ** 0.5) @ key.transpose(-1, -2)
-        weights = scores.masked_fill(~self._allowed(mask)[:, None], -torch.inf).softmax(dim=-1)
+        allowed = allowed_keys(mask, is_causal=self.is_causal)
+        weights = scores.masked_fill(~allowed, -torch.inf).softmax(dim=-1)
         attended = weights @ value
         return self.output(attended.transpose(1, 2).flatten(2)) * mask[..., None]
-
-    def _heads(self, rows: Tensor) -> Tensor:
-        """(B, S, D) → (B, heads, S, D / heads)."""
-        return rows.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
-
-    def _allowed(self, mask: Tensor) -> Tensor:
-        """(B, S, S); each position may attend to itself, so that none is without a key, padding included."""
-        length = mask.shape[1]
-        square = torch.ones(length, length, dtype=torch.bool, device=mask.device)
-        itself = torch.eye(length, dtype=torch.bool, device=mask.device)
-        return (mask[:, None, :] & (square.tril() if self.is_causal else square)) | itself
 
 
 class DualView(SequenceModel):

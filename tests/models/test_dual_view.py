@@ -95,5 +95,5 @@ def test_a_history_of_padding_is_finite() -> None:
 
 
 def test_heads_must_divide_the_width() -> None:
-    with pytest.raises(InputError, match="3 heads do not divide a width of 4"):
+    with pytest.raises(InputError, match="d_model 4 does not divide into 3 heads"):
         CrossAttention(4, 3, is_causal=True)

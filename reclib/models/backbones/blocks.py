@@ -12,9 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from reclib.models.backbones.residual import NORM_EPS, ResidualFeedForward
+from reclib.models.backbones.residual import NORM_EPS, ResidualFeedForward, check_heads, split_heads
 from reclib.models.dropout import Dropout
-from reclib.schema import InputError
 
 
 def allowed_keys(mask: Tensor, *, is_causal: bool) -> Tensor:
@@ -36,8 +35,7 @@ class SelfAttention(nn.Module):
 
     def __init__(self, d_model: int, n_heads: int, dropout: float) -> None:
         super().__init__()
-        if d_model % n_heads:
-            raise InputError(f"attention: {n_heads} heads do not divide a width of {d_model}")
+        check_heads(d_model, n_heads)
         self.n_heads = n_heads
         self.query_key_value = nn.Linear(d_model, 3 * d_model)
         self.output = nn.Linear(d_model, d_model)
@@ -52,7 +50,8 @@ class SelfAttention(nn.Module):
             weight, bias = self.query_key_value.weight, self.query_key_value.bias
             query = F.linear(values[:, -n_queries:], weight[:d_model], bias[:d_model])
             key, value = F.linear(values, weight[d_model:], bias[d_model:]).chunk(2, dim=-1)
-        attended = self._attend(self._heads(query), self._heads(key), self._heads(value), allowed)
+        query, key, value = (split_heads(rows, self.n_heads) for rows in (query, key, value))
+        attended = self._attend(query, key, value, allowed)
         return self.output(attended.transpose(1, 2).flatten(2))
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, allowed: Tensor) -> Tensor:
@@ -63,10 +62,6 @@ class SelfAttention(nn.Module):
         scores = (query / math.sqrt(query.shape[-1])) @ key.transpose(-2, -1)
         bias = torch.zeros(allowed.shape, dtype=scores.dtype).masked_fill_(~allowed, -torch.inf)
         return self.dropout((scores + bias).softmax(dim=-1)) @ value
-
-    def _heads(self, rows: Tensor) -> Tensor:
-        """(B, S, D) → (B, H, S, D/H)."""
-        return rows.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
 
 
 class AttentionBlock(nn.Module):

@@ -18,6 +18,7 @@ from reclib.models.backbones.residual import (
     EndPositions,
     check_heads,
     check_length,
+    split_heads,
 )
 from reclib.models.dropout import Dropout
 
@@ -47,13 +48,12 @@ class TransductionBlock(nn.Module):
         first = -1 if last_only else 0
         mapped = F.silu(self._norm(values) @ self.inward)
         gate, value, query, key = mapped.chunk(4, dim=-1)
-        weights = F.silu(
-            self._heads(query[:, first:]) @ self._heads(key).transpose(-2, -1)
-            + self.biases(values.shape[1])[first:]
-        )
+        rows = (query[:, first:], key, value)
+        query, key, value = (split_heads(each, self.n_heads) for each in rows)
+        weights = F.silu(query @ key.transpose(-2, -1) + self.biases(values.shape[1])[first:])
         square = torch.ones(values.shape[1], values.shape[1], dtype=torch.bool, device=mask.device).tril()
         seen = (mask[:, None] & square[first:])[:, None]
-        attended = (weights * seen / self.max_length) @ self._heads(value)
+        attended = (weights * seen / self.max_length) @ value
         gated = gate[:, first:] * self._norm(attended.transpose(1, 2).flatten(2))
         return values[:, first:] + self.outward(self.dropout(gated))
 
@@ -65,10 +65,6 @@ class TransductionBlock(nn.Module):
 
     def _norm(self, values: Tensor) -> Tensor:
         return F.layer_norm(values, [self.d_model], eps=BLOCK_EPS)
-
-    def _heads(self, rows: Tensor) -> Tensor:
-        """(B, S, D) → (B, h, S, D/h)."""
-        return rows.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
 
 
 class HSTU(nn.Module):

@@ -19,6 +19,7 @@ from reclib.models.backbones.residual import (
     at_least_single,
     check_heads,
     initialise_linear,
+    split_heads,
 )
 from reclib.models.dropout import Dropout
 
@@ -72,18 +73,20 @@ class LightAttention(nn.Module):
         first = -1 if last_only else 0
         seen = (mask[:, None] & mask.new_ones(len(positions), len(positions)).tril()[first:])[:, None]
         query, key, value = self.query(values[:, first:]), self.key(values), self.value(values)
-        products = self._heads(query) * self._scale @ self._heads(key).transpose(-2, -1)  # (B, h, Q, S)
+        query_h, key_h, value_h = (split_heads(rows, self.n_heads) for rows in (query, key, value))
+        products = query_h * self._scale @ key_h.transpose(-2, -1)  # (B, h, Q, S)
         logits = products.transpose(1, 2) @ self.key_interests(key, seen).transpose(-2, -1)  # (B, Q, h, k)
         by_interest = self.dropout(logits.softmax(dim=-1)) @ self.value_interests(value, seen)
         by_position = self.dropout(self.position_weights(positions, seen))
-        attended = (by_interest.transpose(1, 2) + by_position) @ self._heads(value)
+        attended = (by_interest.transpose(1, 2) + by_position) @ value_h
         return self.norm(values[:, first:] + self.dropout(self.outward(attended.transpose(1, 2).flatten(2))))
 
     def position_weights(self, positions: Tensor, seen: Tensor) -> Tensor:
         """softmax(P_q P_kᵀ/√d) of the last Q positions over the items that each sees, (B, h, Q, S)."""
         normed = self.position_norm(positions)
         last = normed[len(positions) - seen.shape[2] :]
-        query, key = self._heads(self.position_query(last)), self._heads(self.position_key(normed))
+        rows = self.position_query(last), self.position_key(normed)
+        query, key = (split_heads(each, self.n_heads) for each in rows)
         logits = query * self._scale @ key.transpose(-2, -1)
         return torch.where(seen, logits, torch.finfo(logits.dtype).min).softmax(dim=-1)
 
@@ -91,10 +94,6 @@ class LightAttention(nn.Module):
     def _scale(self) -> float:
         """1/√d."""
         return math.sqrt(self.n_heads / self.outward.in_features)
-
-    def _heads(self, rows: Tensor) -> Tensor:
-        """(..., S, D) → (..., h, S, d)."""
-        return rows.unflatten(-1, (self.n_heads, -1)).transpose(-3, -2)
 
 
 class LightSANs(nn.Module):

@@ -31,6 +31,11 @@ def check_heads(d_model: int, n_heads: int) -> None:
         )
 
 
+def split_heads(rows: Tensor, n_heads: int) -> Tensor:
+    """(..., S, D) → (..., H, S, D/H)."""
+    return rows.unflatten(-1, (n_heads, -1)).transpose(-3, -2)
+
+
 class EndPositions(nn.Module):
     """Learned vectors of positions counted from the end, (max_length, D): row −1 is the newest item's."""
 

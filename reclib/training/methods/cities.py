@@ -90,8 +90,6 @@ class Inference(SequenceModel):
     def __init__(self, matrix: Tensor, contexts: ItemContexts, options: CitiesOptions) -> None:
         items = IdItems.from_matrix(matrix.detach().cpu().numpy()).requires_grad_(False)
         d_model = matrix.shape[1]
-        if d_model % options.n_heads:
-            raise InputError(f"cities: {options.n_heads} heads do not divide a width of {d_model}")
         function = ContextInference(
             d_model,
             reach=options.reach,

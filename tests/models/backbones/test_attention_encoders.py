@@ -126,5 +126,5 @@ def test_more_positions_than_it_has_are_refused(backbone: type[nn.Module]) -> No
 
 
 def test_heads_that_do_not_divide_are_refused() -> None:
-    with pytest.raises(InputError, match="3 heads do not divide a width of 8"):
+    with pytest.raises(InputError, match="d_model 8 does not divide into 3 heads"):
         SASRec(**{**OPTIONS, "n_heads": 3})

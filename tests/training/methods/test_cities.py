@@ -113,7 +113,7 @@ def test_without_any_context_the_vector_is_finite() -> None:
 
 
 def test_heads_must_divide_the_width() -> None:
-    with pytest.raises(InputError, match="3 heads do not divide a width of 16"):
+    with pytest.raises(InputError, match="d_model 16 does not divide into 3 heads"):
         cities.Inference(trained_vectors(), made_contexts(), options(n_heads=3))
 
 
