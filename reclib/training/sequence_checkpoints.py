@@ -45,8 +45,8 @@ def load_optimiser(model: nn.Module, optimiser: torch.optim.Optimizer, state: We
     parameters = dict(model.named_parameters())
     for key, value in state.items():
         name, _, kind = key.rpartition("/")
-        where = value.device if kind == "step" else parameters[name].device
-        optimiser.state[parameters[name]][kind] = value.to(where)
+        weight = parameters[name]
+        optimiser.state[weight][kind] = value.to(weight.device)  # a fused Adam's step too
 
 
 def save_checkpoint(path: Path, state: dict[str, Any], tensors: dict[str, Weights]) -> None:
