@@ -80,7 +80,7 @@ def get_or_compute(
     upstream: Sequence[Artifact | str] = (),
     seed: int,
     schema_version: int = 1,
-    force: bool = False,
+    fresh_since: float = 0.0,
     **kwargs: Any,
 ) -> Artifact:
     """The result of a step: from the cache, or `function(config, seed=, workdir=, **kwargs)`.
@@ -93,7 +93,7 @@ def get_or_compute(
     the same `workdir` is handed over again, so that a step can go on from its checkpoints. Two processes
     never compute one key at once.
 
-    With `force` an earlier result and an unfinished one are removed first.
+    A result that was finished before `fresh_since`, in seconds since 1970, is removed and computed again.
 
     Raises InputError for a full disk, and for a result that is none of these kinds; no result is left then.
     """
@@ -109,12 +109,13 @@ def get_or_compute(
     }
     folder = paths.cache_dir() / f"{step}-{key}"
     with locked(folder), explained(folder):
-        if force:
+        # decided under the lock: of two that find an old result the second gets what the first computes
+        if folder.is_dir() and _finished_at(folder) < fresh_since:
             _discard(folder)
             _discard(_partial(folder))
         if not folder.is_dir():
             _compute(folder, functools.partial(function, config, seed=seed, **kwargs), origin)
-    return Artifact(folder)
+        return Artifact(folder)
 
 
 def cached() -> pd.DataFrame:
@@ -178,6 +179,10 @@ def _compute(folder: Path, function: Callable[..., Mapping[str, Any]], origin: M
     for name, value in ((_RESULTS, kinds), ("provenance.json", made)):
         (partial / name).write_text(json.dumps(value, indent=1), "utf-8")
     publish(partial, folder)
+
+
+def _finished_at(folder: Path) -> float:
+    return (folder / "provenance.json").stat().st_mtime
 
 
 def _partial(folder: Path) -> Path:

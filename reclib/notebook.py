@@ -42,12 +42,12 @@ class Run:
     def __init__(
         self, name: str, profile: Profile, seed: int, force: bool, overrides: Mapping[str, Any]
     ) -> None:
-        self.name, self.profile, self.seed, self.force = name, profile, seed, force
+        self.name, self.profile, self.seed = name, profile, seed
         self.overrides = dict(overrides)
         self._start = time.perf_counter()
         # With `force` a step is computed again if its result is older than this: once per kernel, and once
         # per `python -m reclib run`, whose notebooks share steps.
-        self._fresh_since = float(os.environ.get(paths.RUN_STARTED) or time.time())
+        self._fresh_since = float(os.environ.get(paths.RUN_STARTED) or time.time()) if force else 0.0
         self._steps: list[dict[str, Any]] = []
         self._figures: list[str] = []
         self._tables: list[str] = []
@@ -79,13 +79,16 @@ class Run:
             print(f"{step}: computing (seed {seed})", flush=True)
             return function(*args, **kwargs)
 
-        get = functools.partial(
-            artifacts.get_or_compute, step, announced, config, upstream=upstream, seed=seed, **kwargs
-        )
         start = time.perf_counter()
-        artifact = get(force=False)
-        if self.force and not is_computed and _finished_at(artifact) < self._fresh_since:
-            artifact = get(force=True)
+        artifact = artifacts.get_or_compute(
+            step,
+            announced,
+            config,
+            upstream=upstream,
+            seed=seed,
+            fresh_since=self._fresh_since,
+            **kwargs,
+        )
         seconds = time.perf_counter() - start
         verb = "computed" if is_computed else "from cache"
         print(f"{step}: {verb} in {seconds:.1f} s ({artifact.key})", flush=True)
@@ -231,8 +234,3 @@ def start(
         f"{torch.get_num_threads()} threads · Python {platform.python_version()}, {versions}"
     )
     return Run(name, settings, seed, force, overrides)
-
-
-def _finished_at(artifact: Artifact) -> float:
-    """Moment an artifact was finished, in seconds since 1970."""
-    return (artifact.path / "provenance.json").stat().st_mtime

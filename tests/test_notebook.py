@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
-from reclib import notebook, notebook_files, paths, registry
+from reclib import artifacts, files, notebook, notebook_files, paths, registry
 from reclib.plotting import style
 from reclib.schema import InputError
 
@@ -107,6 +111,26 @@ def test_force_leaves_what_another_notebook_of_the_same_run_computed(monkeypatch
     begin("12_a", force=True).artifact("numbers", step, {"a": 2})
     begin("13_b", force=True).artifact("numbers", step, {"a": 2})
     assert step.n_calls == 1
+
+
+def test_force_computes_once_where_two_notebooks_find_the_old_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    step = Step()
+    begin().artifact("numbers", step, {"a": 2})
+    monkeypatch.setenv(paths.RUN_STARTED, repr(time.time()))
+    both = threading.Barrier(2, timeout=30)
+
+    @contextlib.contextmanager
+    def met(folder: Path) -> Iterator[None]:
+        with files.locked(folder):
+            yield
+        both.wait()  # neither goes on before the other has had the lock too
+
+    monkeypatch.setattr(artifacts, "locked", met)
+    runs = [begin("12_a", force=True), begin("13_b", force=True)]
+    with ThreadPoolExecutor() as pool:
+        found = list(pool.map(lambda run: run.artifact("numbers", step, {"a": 2}), runs))
+    assert step.n_calls == 2
+    assert found[0].provenance == found[1].provenance
 
 
 @pytest.mark.parametrize("profile", ["smoke", "default"])
