@@ -6,11 +6,16 @@ no part.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 USERS_AT_ONCE = 512
 ITEMS_AT_ONCE = 1024
+OWN_AT_ONCE = 256  # users whose own score is computed at once, from a square of which the diagonal is used
+WHOLE = 8, 64  # users and items of a product come in multiples: libraries round what is left over otherwise
 LIST_BYTES = 32 * 2**20  # of scores held at once while lists are made
 GROUP = 32  # items whose best score is looked at first when lists are made
 
@@ -50,13 +55,16 @@ def target_ranks(
     order = 1 + torch.mv(items[1:], states.mean(dim=0)).argsort(descending=True)
     ordered = items.index_select(0, order)
     left_out = _LeftOut(target, seen, order, users_at_once=tile[0], items_at_once=tile[1])
-    own = _own_scores(states, items, target, tile[0])
+    own = _own_scores(states, items, target)
     alive = torch.arange(len(states), device=states.device)
     counts = torch.zeros(len(states), dtype=states.dtype, device=states.device)  # of those alive
-    block = torch.empty(tile, dtype=states.dtype, device=states.device)
-    for number, start in enumerate(range(0, len(ordered), tile[1])):
-        tile_items = ordered[start : start + tile[1]]
-        _count_better(states, tile_items, own, counts, left_out.of(number, alive), block)
+    room = tile[0] + WHOLE[0], tile[1] + WHOLE[1]
+    block = torch.empty(room, dtype=states.dtype, device=states.device)
+    users = _user_blocks(states, tile[0])
+    for number, tile_items in enumerate(ordered.split(tile[1])):
+        _count_better(
+            users, tile_items, own.split(tile[0]), counts.split(tile[0]), left_out.of(number, alive), block
+        )
         stays = counts < cutoff if cutoff is not None else None
         if stays is None or bool(stays.all()):
             continue
@@ -64,42 +72,57 @@ def target_ranks(
         states, own, counts, alive = states[stays], own[stays], counts[stays], alive[stays]
         if not len(alive):
             break
+        users = _user_blocks(states, tile[0])
     ranks[alive] = 1 + counts.long()
     return ranks if cutoff is None else ranks.clamp_(max=cutoff + 1)
 
 
-def _own_scores(states: Tensor, items: Tensor, target: Tensor, users_at_once: int) -> Tensor:
+def _user_blocks(states: Tensor, users_at_once: int) -> list[Tensor]:
+    """States in blocks, padded here so that this is not done again for every tile."""
+    return [_padded(block, WHOLE[0]) for block in states.split(users_at_once)]
+
+
+def _own_scores(states: Tensor, items: Tensor, target: Tensor) -> Tensor:
     """Scores of the targets, (B,), by the same kind of product as all others: equal vectors then tie."""
     parts = [
-        (state @ items.index_select(0, own).T).diagonal()
-        for state, own in zip(states.split(users_at_once), target.split(users_at_once), strict=True)
+        _scores(state, items.index_select(0, own)).diagonal()
+        for state, own in zip(states.split(OWN_AT_ONCE), target.split(OWN_AT_ONCE), strict=True)
     ]
     return torch.cat(parts)
 
 
+def _scores(states: Tensor, items: Tensor, block: Tensor | None = None) -> Tensor:
+    """Scores (b, n), each rounded alike whatever b and n; in the memory of a block if there is one."""
+    left, right = _padded(states, WHOLE[0]), _padded(items, WHOLE[1])
+    product = None if block is None else block[: len(left), : len(right)]
+    return torch.mm(left, right.T, out=product)[: len(states), : len(items)]
+
+
+def _padded(vectors: Tensor, multiple: int) -> Tensor:
+    """The vectors, and zeros up to a multiple."""
+    n_missing = -len(vectors) % multiple
+    return F.pad(vectors, (0, 0, 0, n_missing)) if n_missing else vectors
+
+
 def _count_better(
-    states: Tensor,
+    users: Sequence[Tensor],
     tile_items: Tensor,
-    own: Tensor,
-    counts: Tensor,
-    left_out: list[tuple[Tensor, Tensor]],
+    own: Sequence[Tensor],
+    counts: Sequence[Tensor],
+    left_out: Sequence[tuple[Tensor, Tensor]],
     block: Tensor,
 ) -> None:
     """Add to the counts the items of a tile that score at least `own`, but for those left out.
 
+    users, own, counts, left_out: of each block of users; block: memory for the scores of one
     Counts are floats, which are exact up to 2²⁴: comparing in place and adding up rows is several times
     faster than through booleans.
     """
-    users_at_once = len(block)
-    for chunk, start in enumerate(range(0, len(states), users_at_once)):
-        users = slice(start, start + users_at_once)
-        state = states[users]
-        scores = block[: len(state), : len(tile_items)]
-        torch.mm(state, tile_items.T, out=scores)
-        row, column = left_out[chunk]
+    for states, least, count, (row, column) in zip(users, own, counts, left_out, strict=True):
+        scores = _scores(states, tile_items, block)[: len(least)]
         scores[row, column] = -torch.inf
-        torch.ge(scores, own[users, None], out=scores)
-        counts[users] += scores.sum(dim=1)
+        torch.ge(scores, least[:, None], out=scores)
+        count += scores.sum(dim=1)
 
 
 class _LeftOut:

@@ -55,20 +55,60 @@ def test_ties_count_against_the_target() -> None:
     assert target_ranks(torch.zeros(2, 3), torch.zeros(11, 3), torch.tensor([1, 10])).tolist() == [10, 10]
 
 
-@pytest.mark.parametrize("products", [contextlib.nullcontext, float32_products])
-def test_items_of_one_vector_tie_whatever_the_rounding(
-    products: Callable[[], contextlib.AbstractContextManager[None]],
+Products = Callable[[], contextlib.AbstractContextManager[None]]
+both_products = pytest.mark.parametrize("products", [contextlib.nullcontext, float32_products])
+
+
+@both_products
+@pytest.mark.parametrize("n_items", [1, 2, 1024, 1025, 1682, 3000])
+@pytest.mark.parametrize("n_users", [1, 2, 513, 700])
+def test_a_catalogue_of_one_vector_ties_whatever_the_rounding(
+    n_users: int, n_items: int, products: Products
 ) -> None:
     generator = torch.Generator().manual_seed(0)
-    states = torch.randn(700, 64, generator=generator)
-    items = torch.randn(3_000, 64, generator=generator)
-    items[1500:] = items[:1500]  # row 1500 is padding's, which takes no part
-    target = torch.randint(1, 1500, (700,), generator=generator)
+    states = torch.randn(n_users, 64, generator=generator)
+    items = torch.randn(1, 64, generator=generator).expand(n_items + 1, -1).contiguous()
+    target = torch.randint(1, n_items + 1, (n_users,), generator=generator)
+    seen = torch.randint(0, n_items + 1, (n_users, 5), generator=generator)
+    others = [set(row) - {0, own} for row, own in zip(seen.tolist(), target.tolist(), strict=True)]
     with products():
-        twin = target_ranks(states, items, target + 1500)
+        assert target_ranks(states, items, target).tolist() == [n_items] * n_users
+        assert target_ranks(states, items, target, cutoff=20).tolist() == [min(n_items, 21)] * n_users
+        without = target_ranks(states, items, target, seen=seen)
+    assert without.tolist() == [n_items - len(row) for row in others]
+
+
+@both_products
+@pytest.mark.parametrize("n_items", [1682, 3000])
+def test_items_of_one_vector_tie_whatever_the_rounding(n_items: int, products: Products) -> None:
+    generator = torch.Generator().manual_seed(0)
+    half = n_items // 2
+    states = torch.randn(700, 64, generator=generator)
+    items = torch.randn(n_items, 64, generator=generator)
+    items[half:] = items[:half]  # row `half` is padding's, which takes no part
+    target = torch.randint(1, half, (700,), generator=generator)
+    with products():
+        twin = target_ranks(states, items, target + half)
         assert torch.equal(target_ranks(states, items, target), twin)
-        without = target_ranks(states, items, target, seen=target[:, None] + 1500)
+        without = target_ranks(states, items, target, seen=target[:, None] + half)
     assert torch.equal(without + 1, twin)
+
+
+@both_products
+def test_ties_hold_whatever_the_number_of_users_left_by_a_cutoff(products: Products) -> None:
+    generator = torch.Generator().manual_seed(0)
+    states = torch.randn(600, 64, generator=generator)
+    items = torch.randn(3001, 64, generator=generator)
+    items[1501:] = items[1]  # most items are the target, which stays in the ranking to the last tile
+    target = torch.full((600,), 1501)
+    with products():
+        full = target_ranks(states, items, target)
+        assert (full >= 1501).all()
+        for n_left in [*range(1, 40), 100, 255, 513]:
+            assert torch.equal(target_ranks(states[:n_left], items, target[:n_left]), full[:n_left])
+            cutoff = int(full.kthvalue(n_left).values)
+            cut = target_ranks(states, items, target, cutoff=cutoff)
+            assert torch.equal(cut, full.clamp(max=cutoff + 1))
 
 
 def test_the_target_stays_in_the_ranking_where_it_was_seen() -> None:
