@@ -43,6 +43,14 @@ def mark_complete(checkpoint: Path) -> None:
             shutil.rmtree(other)
 
 
+def drop_checkpoints(folder: Path) -> None:
+    """Remove all that a finished training could go on from; a half-removed checkpoint is not complete."""
+    for mark in folder.glob(f"checkpoint-*/{COMPLETE_FILE}"):
+        mark.unlink()
+    if folder.is_dir():
+        shutil.rmtree(folder)
+
+
 def latest_checkpoint(folder: Path) -> Path | None:
     """The complete `checkpoint-<step>` of the most steps; half-written ones are removed.
 

@@ -26,6 +26,7 @@ from reclib.text.trie import ItemTrie
 from reclib.training.checkpoints import (
     ADAPTER_FILE,
     STATE_FILE,
+    drop_checkpoints,
     latest_checkpoint,
     load_state,
     mark_complete,
@@ -243,6 +244,12 @@ def train_to_end(trainer: LMTrainer, workdir: Path, *, keeps_best: bool) -> dict
     if trainer.is_world_process_zero():
         save_adapter(trainer.lm, workdir / ADAPTER_FILE)
     return {"trace": trace_table(trainer.state.log_history), "objective": trainer.objective.state_dict()}
+
+
+def drop_training_state(workdir: Path) -> None:
+    """Remove what `train_to_end` keeps beside the adapter it wrote; the optimiser's state is pickled."""
+    drop_checkpoints(workdir / "checkpoints")
+    (workdir / BEST_FILE).unlink(missing_ok=True)
 
 
 def best_epoch(

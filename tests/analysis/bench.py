@@ -7,6 +7,7 @@ from functools import lru_cache
 
 from reclib import config
 from reclib.analysis.workbench import Workbench
+from reclib.artifacts import Artifact
 
 PROFILE = config.override(
     config.SMOKE,
@@ -25,6 +26,14 @@ PROFILE = config.override(
 def workbench() -> Workbench:
     """One workbench for a test session; tests leave its adapter as they like."""
     return Workbench.of(PROFILE)
+
+
+TUNED_FILES = {"adapter.safetensors", "objective.json", "provenance.json", "results.json", "trace.parquet"}
+
+
+def kept_files(artifact: Artifact) -> set[str]:
+    """Names of the files of a result, those in its folders too."""
+    return {path.name for path in artifact.path.rglob("*") if path.is_file()}
 
 
 def profile(**changes: object) -> config.Profile:

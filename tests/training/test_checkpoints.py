@@ -2,11 +2,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 
 from reclib.models.causal_lm import adapter_state, load_adapter
 from reclib.training.checkpoints import (
     COMPLETE_FILE,
+    drop_checkpoints,
     latest_checkpoint,
     load_state,
     mark_complete,
@@ -51,6 +53,22 @@ def test_there_may_be_nothing_to_go_on_from(tmp_path: Path) -> None:
     assert latest_checkpoint(tmp_path / "missing") is None
     checkpoint(tmp_path, 3, complete=False)
     assert latest_checkpoint(tmp_path) is None
+
+
+def test_checkpoints_are_removed_and_what_a_kill_leaves_of_them_is_not_gone_on_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "checkpoints"
+    drop_checkpoints(folder)  # there may be none
+    folder.mkdir()
+    checkpoint(folder, 4, complete=True)
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.rmtree", lambda _: None)  # as if killed before the first file is removed
+        drop_checkpoints(folder)
+    assert latest_checkpoint(folder) is None
+    checkpoint(folder, 8, complete=True)
+    drop_checkpoints(folder)
+    assert not folder.exists()
 
 
 def test_an_adapter_file_holds_the_lora_weights_and_nothing_else(tmp_path: Path) -> None:

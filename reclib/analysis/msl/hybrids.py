@@ -49,7 +49,7 @@ from reclib.schema import InputError
 from reclib.text.embeddings import embed_texts
 from reclib.training.hybrid_tuning import fine_tune_by_curriculum
 from reclib.training.item_alignment import align_items, unit_scale
-from reclib.training.lm_trainer import fine_tune
+from reclib.training.lm_trainer import drop_training_state, fine_tune
 
 Method = Literal["llara", "a_llmrec"]
 METHODS: tuple[Method, ...] = ("llara", "a_llmrec")
@@ -204,10 +204,13 @@ def hybrid_tune_step(
     lm = bench.fresh_lm(seed=seed)
     parts = (lm, bench.dataset, bench.trie, bench.item_tokens, config.tune)
     if config.method == "llara":
-        return fine_tune_by_curriculum(
+        found = fine_tune_by_curriculum(
             *parts, curriculum=config.curriculum, seed=seed, workdir=workdir, monitor=True
         )
-    return fine_tune(*parts, seed=seed, workdir=workdir, monitor=True)
+    else:
+        found = fine_tune(*parts, seed=seed, workdir=workdir, monitor=True)
+    drop_training_state(workdir)
+    return found
 
 
 @dataclass(frozen=True)

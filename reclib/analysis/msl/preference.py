@@ -14,6 +14,7 @@ from reclib.analysis.workbench import Workbench
 from reclib.artifacts import Artifact
 from reclib.config import DataConfig, LMConfig, PreferenceConfig, Profile, TuneConfig
 from reclib.training.checkpoints import ADAPTER_FILE
+from reclib.training.lm_trainer import drop_training_state
 from reclib.training.preference import prefer
 
 
@@ -45,7 +46,7 @@ def prefer_step(
 
     reference: the artifact of `steps.fine_tune_step` under "lml"; it belongs to the step's `upstream`.
     """
-    return prefer(
+    found = prefer(
         bench.fresh_lm(seed=seed),
         bench.dataset,
         bench.trie,
@@ -56,3 +57,5 @@ def prefer_step(
         seed=seed,
         workdir=workdir,
     )
+    drop_training_state(workdir)
+    return found

@@ -23,7 +23,7 @@ from reclib.evaluation.ranks import ranks_from_lists
 from reclib.seeding import numpy_generator
 from reclib.training.collate import WindowCollator
 from reclib.training.likelihood import catalogue_log_likelihood
-from reclib.training.lm_trainer import fine_tune
+from reclib.training.lm_trainer import drop_training_state, fine_tune
 
 FIXED_TEMPERATURE = 2.0  # ours: inside the clamp [1.5, 5] of the adaptive strategy
 N_PROBES = 8  # measurements of the gradients in one training
@@ -113,7 +113,7 @@ def fine_tune_step(config: TunedConfig, *, seed: int, workdir: Path, bench: Work
             len(train), min(PROBE_WINDOWS, len(train)), replace=False
         )
         probes.append(GradientProbe(lm, all_positions(bench, train.take(chosen)), every=config.probe_every))
-    return fine_tune(
+    found = fine_tune(
         lm,
         bench.dataset,
         bench.trie,
@@ -124,6 +124,8 @@ def fine_tune_step(config: TunedConfig, *, seed: int, workdir: Path, bench: Work
         callbacks=probes,
         monitor=True,
     )
+    drop_training_state(workdir)
+    return found
 
 
 def held_out_step(

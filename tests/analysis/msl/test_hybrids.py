@@ -15,7 +15,7 @@ from reclib.analysis.msl.grounded import ground, knowledge
 from reclib.analysis.msl.hybrids import METHODS, HybridRuns, Method, make_bench, preferred, run_method
 from reclib.models.causal_lm import adapter_state
 from reclib.schema import InputError
-from tests.analysis.bench import PROFILE, workbench
+from tests.analysis.bench import PROFILE, TUNED_FILES, kept_files, workbench
 
 SMALL = config.override(PROFILE, **{"hybrid.align.epochs": 1, "evaluation.n_windows": 6})
 N_PREFERRED = 2 * SMALL.tune.batch_size  # two steps: the first has the warm-up's learning rate, which is 0
@@ -38,6 +38,11 @@ def test_every_run_is_a_row_of_the_table_that_others_stand_in() -> None:
     for other in tables[1:]:
         np.testing.assert_array_equal(other["target_idx"], tables[0]["target_idx"])
         assert (other["catalogue_nll"] != tables[0]["catalogue_nll"]).any()
+
+
+def test_an_adapter_is_all_that_is_kept_of_a_training() -> None:
+    for method in METHODS:
+        assert kept_files(runs(method).tuned[f"{method}_lml", 0]) == TUNED_FILES
 
 
 def test_both_read_what_sasrec_learnt_from_the_training_part() -> None:

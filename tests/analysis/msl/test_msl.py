@@ -14,7 +14,7 @@ from reclib.analysis.msl import decoding_comparison, statements, steps, tables, 
 from reclib.artifacts import Artifact, get_or_compute
 from reclib.decoding.exact import exact_scores
 from reclib.decoding.lists import listed_items
-from tests.analysis.bench import PROFILE, workbench
+from tests.analysis.bench import PROFILE, TUNED_FILES, kept_files, profile, workbench
 
 
 @lru_cache
@@ -36,6 +36,12 @@ def ranked(method: str) -> Artifact:
         bench=workbench(),
         adapter=adapter,
     )
+
+
+def test_a_tuned_adapter_is_all_that_is_kept_of_a_training() -> None:
+    config = steps.tuned_config(profile(**{"tune.epochs": 2}), "msl")
+    artifact = get_or_compute("fine_tune", steps.fine_tune_step, config, seed=0, bench=workbench())
+    assert kept_files(artifact) == TUNED_FILES
 
 
 def test_a_held_out_window_is_ranked_by_its_probability() -> None:

@@ -8,7 +8,7 @@ from safetensors.numpy import load_file
 from reclib.analysis.msl import steps
 from reclib.analysis.msl.preference import prefer_step, preferred_config
 from reclib.artifacts import get_or_compute
-from tests.analysis.bench import profile, workbench
+from tests.analysis.bench import TUNED_FILES, kept_files, profile, workbench
 
 
 def test_an_adapter_tuned_by_preference_starts_from_its_reference_and_is_ranked_as_any() -> None:
@@ -24,6 +24,7 @@ def test_an_adapter_tuned_by_preference_starts_from_its_reference_and_is_ranked_
         bench=bench,
         reference=reference,
     )
+    assert kept_files(found) == {*TUNED_FILES, "0.npy"}  # and the reference's log-probabilities
     trace = found["trace"]
     first = trace[trace["step"] == trace["step"].min()].set_index("name")["value"]
     assert abs(first["loss"] - np.log(3)) < 1e-3  # the policy is its reference, dropout is off
