@@ -100,9 +100,9 @@ def fit(
     A training that was killed goes on from `workdir/<stage>.safetensors` and ends as a straight run does;
     one that ended is not repeated. Frozen parameters, and buffers that are not persistent, are not written.
     Draws come from generators of the seed, the stage and the epoch; global state is left as it was.
-    A checkpoint must be of the same windows, `config`, seed, stage, shapes of trained weights, and `sharpness`
-    with its weights of items. Nothing else is checked: trainings that differ in the objective, `counts`,
-    `extra_terms`, `epoch_start`, `validate` or frozen parameters need a `workdir` or a stage each.
+    A checkpoint must be of the same windows, `config`, seed, stage, shapes of trained weights, and
+    `sharpness` with its weights of items. Nothing else is checked: trainings that differ in the objective,
+    `counts`, `extra_terms`, `epoch_start`, `validate` or frozen parameters need a `workdir` or a stage each.
     Raises InputError for a loss that is not finite, naming epoch and step, for a checkpoint that differs in
     what is checked, for items outside the catalogue, and for `sharpness` of another kind of objective.
     """
