@@ -85,7 +85,7 @@ def _user_blocks(states: Tensor, users_at_once: int) -> list[Tensor]:
 def _own_scores(states: Tensor, items: Tensor, target: Tensor) -> Tensor:
     """Scores of the targets, (B,), by the same kind of product as all others: equal vectors then tie."""
     parts = [
-        _scores(state, items.index_select(0, own)).diagonal()
+        _scores(state, items.index_select(0, own)).diagonal().clone()  # not a view that keeps the square
         for state, own in zip(states.split(OWN_AT_ONCE), target.split(OWN_AT_ONCE), strict=True)
     ]
     return torch.cat(parts)
@@ -169,7 +169,7 @@ def top_items(states: Tensor, items: Tensor, k: int, *, seen: Tensor | None = No
     check_finite(states, items)
     users_at_once = max(1, LIST_BYTES // (len(items) * items.element_size()))
     lists = [
-        _top_of(states[start : start + users_at_once] @ items.T, k, seen, start)
+        _top_of(_scores(states[start : start + users_at_once], items), k, seen, start)
         for start in range(0, len(states), users_at_once)
     ]
     return torch.cat(lists) if lists else torch.empty(0, k, dtype=torch.long, device=states.device)

@@ -171,3 +171,17 @@ def test_lists_hold_the_best_scores(
 def test_a_list_longer_than_the_catalogue_is_refused() -> None:
     with pytest.raises(ValueError, match="k is 4"):
         top_items(torch.zeros(1, 2), torch.zeros(4, 2), 4)
+
+
+@both_products
+@pytest.mark.parametrize("n_items", [5, 10, 300])  # of more, which of the equal are listed is open
+@pytest.mark.parametrize("n_users", [1, 3, 70])
+def test_lists_of_equal_items_are_in_the_order_of_the_catalogue(
+    n_users: int, n_items: int, products: Products
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    states = torch.randn(n_users, 64, generator=generator)
+    items = torch.randn(1, 64, generator=generator).expand(n_items + 1, -1).contiguous()
+    with products():
+        lists = top_items(states, items, 5)
+    assert lists.tolist() == [[1, 2, 3, 4, 5]] * n_users
