@@ -111,6 +111,7 @@ def another(name: str, value: Any) -> Any:
         "sequence.data.empty_title": "keep",
         "sequence.data.min_rating": 3.0,
         "sequence.tuned_on": "sasrec",
+        "sequence.ablation_backbones": ("sasrec",),
         "sequence.train.loss": "gbce",
         "sequence.train.positions": "last",
         "traditional.train.loss": "gbce",

@@ -86,10 +86,11 @@ def more_backbone_cells(profile: Profile) -> list[Cell]:
 
 def ablation_cells(profile: Profile) -> list[Cell]:
     """The backbone, FAERec, and FAERec without each of its parts ([FAERec] Table 3)."""
+    backbones = profile.sequence.ablation_backbones or profile.sequence.backbones
     return [
         cell
         for data in datasets(profile)
-        for backbone in profile.sequence.backbones
+        for backbone in backbones
         for seed in profile.seeds
         for cell in (
             _cell(profile, data, backbone, BASE, seed),

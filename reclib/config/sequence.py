@@ -79,6 +79,7 @@ class SequenceConfig:
     data, text, backbone, train, evaluation: one group a step
     others: sources of further data sets that methods are compared on, all else set like `data`
     backbones: those that all methods are compared on; more_backbones: those of FAERec and nothing else
+    ablation_backbones: those that FAERec loses its parts on; () for all of `backbones`
     redundancies, alignments: the λ and the α that FAERec's sensitivity is shown at
     tuning: settings of its grid that each method is tuned over, on validation; 0 takes its defaults
     tuned_on: the backbone whose choice all backbones take; None tunes each method on each backbone
@@ -94,6 +95,7 @@ class SequenceConfig:
     others: tuple[str, ...] = ("synthetic",)
     backbones: tuple[str, ...] = ("sasrec",)
     more_backbones: tuple[str, ...] = ("fmlp", "lrurec", "narm", "lightsans", "gmlp")
+    ablation_backbones: tuple[str, ...] = ()
     redundancies: tuple[float, ...] = (0.001, 0.01, 0.1)
     alignments: tuple[float, ...] = (0.1, 0.3, 0.5)
     tuning: int = 0

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reclib import registry
+from reclib import config, registry
 from reclib.analysis import sequence_panels, sequence_tables
 from reclib.analysis.faerec import printed as faerec_printed
 from reclib.analysis.faerec import statements as faerec_statements
@@ -280,3 +280,11 @@ def test_grids_share_their_cells() -> None:
     assert {each.label for each in shared} == {"base", "faerec"}
     chosen = of_methods(everything, ("without_gate",), backbone="sasrec")
     assert [each.changes for each in chosen] == [(("gate", False),)]
+
+
+def test_the_ablation_is_on_all_backbones_or_on_those_that_are_named() -> None:
+    both = config.override(PROFILE, **{"sequence.backbones": ("sasrec", "gru4rec")})
+    assert {each.backbone for each in ablation_cells(both)} == {"sasrec", "gru4rec"}
+    one_alone = config.override(both, **{"sequence.ablation_backbones": ("gru4rec",)})
+    assert {each.backbone for each in ablation_cells(one_alone)} == {"gru4rec"}
+    assert main_cells(one_alone) == main_cells(both)
