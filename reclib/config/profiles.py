@@ -224,6 +224,7 @@ PAPER = Profile(
         redundancies=(0.001, 0.005, 0.01, 0.05, 0.1),  # [FAERec] §5.1.5
         alignments=(0.1, 0.2, 0.3, 0.4, 0.5),  # [FAERec] §5.1.5
         tuning=6,  # ours: the same for every method
+        ablation_backbones=(),  # [FAERec] Table 3: all
         tuned_on="sasrec",  # ours: a third of the runs
     ),
     traditional=TraditionalConfig(
