@@ -168,8 +168,9 @@ def top_items(states: Tensor, items: Tensor, k: int, *, seen: Tensor | None = No
         raise ValueError(f"k is {k}, the catalogue has {n_items} items: choose 1 to {n_items}")
     check_finite(states, items)
     users_at_once = max(1, LIST_BYTES // (len(items) * items.element_size()))
+    whole = _padded(items, WHOLE[1])  # once, not for every block of users
     lists = [
-        _top_of(_scores(states[start : start + users_at_once], items), k, seen, start)
+        _top_of(_scores(states[start : start + users_at_once], whole)[:, : len(items)], k, seen, start)
         for start in range(0, len(states), users_at_once)
     ]
     return torch.cat(lists) if lists else torch.empty(0, k, dtype=torch.long, device=states.device)
