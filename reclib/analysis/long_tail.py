@@ -136,7 +136,7 @@ class LongTailConfig:
     @property
     def sources(self) -> list[DataConfig]:
         """Every data set that is read, the profile's own first."""
-        return [self.data, *(replace(PAPER.data, source=name) for name in self.others)]
+        return with_others(self.data, self.others)
 
 
 def config(profile: Profile) -> LongTailConfig:
@@ -145,6 +145,11 @@ def config(profile: Profile) -> LongTailConfig:
     return LongTailConfig(
         data=profile.data, others=tuple(name for name in others if name != profile.data.source)
     )
+
+
+def with_others(data: DataConfig, others: Sequence[str]) -> list[DataConfig]:
+    """A profile's data set, then others by their source, set as profile paper sets its own."""
+    return [data, *(replace(PAPER.data, source=name) for name in others)]
 
 
 def at_hand(names: Sequence[str]) -> tuple[str, ...]:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from reclib.analysis.long_tail import PRINTED_DATASETS, at_hand
+from reclib.analysis.long_tail import PRINTED_DATASETS, at_hand, with_others
 from reclib.assets import is_fetched, locate
-from reclib.config import PAPER, DataConfig, LMConfig, Profile
+from reclib.config import DataConfig, LMConfig, Profile
 from reclib.data.dataset import Dataset
 from reclib.data.load import load
 from reclib.models.causal_lm import load_lm
@@ -91,7 +91,7 @@ class TrieConfig:
     @property
     def sources(self) -> list[DataConfig]:
         """Every data set that is read, the profile's own first."""
-        return [self.data, *(replace(PAPER.data, source=name) for name in self.others)]
+        return with_others(self.data, self.others)
 
 
 def config(profile: Profile) -> TrieConfig:
