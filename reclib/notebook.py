@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import json
 import os
 import platform
@@ -223,6 +224,8 @@ def start(
     """
     import torch
 
+    if not gc.get_freeze_count():  # once: what a notebook drops before it starts again is to be collected
+        gc.freeze()  # imported modules stay: the collection before each training skips them
     overrides = {**json.loads(os.environ.get(notebook_files.OVERRIDES) or "{}"), **(overrides or {})}
     settings = config.override(config.profile(profile), **overrides)
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or n_cores()))

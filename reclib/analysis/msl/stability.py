@@ -41,6 +41,7 @@ def stability_profile(profile: Profile, settings: StabilityConfig | None = None)
             "tune.epochs": settings.epochs,
             "tune.learning_rate": settings.learning_rate,
             "evaluation.n_windows": settings.evaluation_windows,
+            "decoding.users_per_batch": settings.users_per_batch,
             "msl_tables.preference_windows": settings.n_windows,
         },
     )

@@ -156,7 +156,11 @@ METHODS: dict[str, Method] = {
     "sharpness": Method(train=sharpness.train, options=sharpness.SharpnessOptions, grid=sharpness.GRID),
     "dros": Method(train=dros.train, options=dros.DROSOptions, grid=dros.GRID),
     "dllm2rec": Method(
-        train=dllm2rec.train, options=dllm2rec.DLLM2RecOptions, grid=dllm2rec.GRID, reads_teacher=True
+        train=dllm2rec.train,
+        options=dllm2rec.DLLM2RecOptions,
+        grid=dllm2rec.GRID,
+        reads_teacher=True,
+        version=1,
     ),
     "llm_cf": Method(train=llm_cf.train, options=llm_cf.LLMCFOptions, grid=llm_cf.GRID, reads_examples=True),
 }

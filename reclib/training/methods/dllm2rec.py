@@ -115,15 +115,22 @@ class RankingDistillation:
         positions = self.recommend.config.positions
         predicted = predicted_positions(model, batch, positions, context.generator)
         total, parts = self.recommend.of_predicted(model, batch, predicted, context)
-        listed = self.items[batch.row].long()
         if not self.options.ranking_weight:
             return total, parts
-        states, matrix = self._last_states(model, batch, predicted), model.item_matrix()
+        n_windows = len(batch.row)
+        # A teacher may have answered few of the windows: nothing is scored for the others.
+        taught = (self.items[batch.row] != PAD_IDX).any(dim=1).nonzero()[:, 0]
+        if not len(taught):
+            return total, parts | {name: total.new_zeros(()) for name in ("distillation", "agreement")}
+        states, matrix = self._last_states(model, batch, predicted)[taught], model.item_matrix()
+        batch = Batch(*(values[taught] for values in batch))
+        listed = self.items[batch.row].long()
         is_listed = listed != PAD_IDX
         agrees = self._agrees(states, matrix, listed) & is_listed
         weight = self._weights(batch, is_listed, agrees).to(states)
-        loss = self._losses(states, matrix, batch, listed, weight, context).mean()
-        agreement = agrees.sum() / is_listed.sum().clamp_min(1)
+        losses = self._losses(states, matrix, batch, listed, weight, context)
+        loss = losses.sum() / n_windows
+        agreement = agrees.sum() / is_listed.sum()
         return total + self.options.ranking_weight * loss, parts | {
             "distillation": loss.detach(),
             "agreement": agreement,
