@@ -28,7 +28,8 @@ class StabilityConfig:
 
     source, lm: data set and language model; n_users, n_items: of a made data set
     n_windows, epochs, learning_rate: of every run
-    evaluation_windows: test windows that are ranked; users_per_batch: of them, at once
+    evaluation_windows: test windows that are ranked; users_per_batch: of them, that are searched for or
+        answer freely at once
     fewer_windows: the other numbers of training windows that the learning curve is drawn through
     seeds: of the runs
     """
@@ -41,8 +42,8 @@ class StabilityConfig:
     epochs: int = 1
     learning_rate: float = 1e-2
     evaluation_windows: int = 400
-    users_per_batch: int = 32
-    fewer_windows: tuple[int, ...] = (64, 128, 256)
+    users_per_batch: int = 128
+    fewer_windows: tuple[int, ...] = (128, 256)
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)  # [MSL] Table 3 has several
 
     def __post_init__(self) -> None:
@@ -78,7 +79,7 @@ class MSLTablesConfig:
 
     bound_windows: int = 24
     list_windows: int = 8
-    logit_windows: int = 64
+    logit_windows: int = 48
     preference_windows: int = 64
     cost_windows: int = 16
     cost_batch: int = 4
@@ -156,8 +157,8 @@ PAPER_MSL_TABLES = MSLTablesConfig(
         epochs=10,  # ours: 40 steps of the profile's batches
         learning_rate=1e-2,  # ours
         evaluation_windows=400,  # ours
-        users_per_batch=32,  # ours
-        fewer_windows=(64, 128, 256),  # ours: not read, the learning curve is of `stability`
+        users_per_batch=128,  # ours
+        fewer_windows=(128, 256),  # ours: not read, the learning curve is of `stability`
         seeds=(0, 1, 2, 3, 4),  # ours
     ),
     stability=StabilityConfig(

@@ -42,6 +42,7 @@ def stability_profile(profile: Profile, settings: StabilityConfig | None = None)
             "tune.learning_rate": settings.learning_rate,
             "evaluation.n_windows": settings.evaluation_windows,
             "decoding.users_per_batch": settings.users_per_batch,
+            "hybrid.grounding.users_per_batch": settings.users_per_batch,
             "msl_tables.preference_windows": settings.n_windows,
         },
     )
