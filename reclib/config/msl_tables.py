@@ -79,7 +79,7 @@ class MSLTablesConfig:
 
     bound_windows: int = 24
     list_windows: int = 8
-    logit_windows: int = 48
+    logit_windows: int = 64
     preference_windows: int = 64
     cost_windows: int = 16
     cost_batch: int = 4
