@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import threading
 import time
+import weakref
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -46,6 +48,20 @@ def draw(run: notebook.Run, name: str) -> None:
     fig, ax = style.subplots()
     ax.plot(table["x"], table["y"])
     run.save_figure(fig, name, table, "Two points.")
+
+
+def test_modules_are_kept_from_the_garbage_collector_once_and_results_are_not() -> None:
+    begin()
+    kept = gc.get_freeze_count()
+    assert kept > 0
+    cycle: list[Any] = [Step()]
+    cycle.append(cycle)
+    gone = weakref.ref(cycle[0])
+    begin()
+    del cycle
+    gc.collect()
+    assert gc.get_freeze_count() <= kept
+    assert gone() is None
 
 
 def test_start_says_in_one_line_what_runs(capsys: pytest.CaptureFixture[str]) -> None:
