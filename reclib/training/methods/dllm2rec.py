@@ -117,19 +117,17 @@ class RankingDistillation:
         total, parts = self.recommend.of_predicted(model, batch, predicted, context)
         if not self.options.ranking_weight:
             return total, parts
-        n_windows = len(batch.row)
         # A teacher may have answered few of the windows: nothing is scored for the others.
-        taught = (self.items[batch.row] != PAD_IDX).any(dim=1).nonzero()[:, 0]
+        listed = self.items[batch.row].long()
+        taught = (listed != PAD_IDX).any(dim=1).nonzero()[:, 0]
         if not len(taught):
             return total, parts | {name: total.new_zeros(()) for name in ("distillation", "agreement")}
         states, matrix = self._last_states(model, batch, predicted)[taught], model.item_matrix()
-        batch = Batch(*(values[taught] for values in batch))
-        listed = self.items[batch.row].long()
+        n_windows, listed, batch = len(listed), listed[taught], Batch(*(values[taught] for values in batch))
         is_listed = listed != PAD_IDX
         agrees = self._agrees(states, matrix, listed) & is_listed
         weight = self._weights(batch, is_listed, agrees).to(states)
-        losses = self._losses(states, matrix, batch, listed, weight, context)
-        loss = losses.sum() / n_windows
+        loss = self._losses(states, matrix, batch, listed, weight, context).sum() / n_windows
         agreement = agrees.sum() / is_listed.sum()
         return total + self.options.ranking_weight * loss, parts | {
             "distillation": loss.detach(),
