@@ -41,9 +41,9 @@ class Board:
     """The lines a person sees: redrawn every second in a terminal, one every 15 seconds in a log."""
 
     def __init__(
-        self, notebooks: Sequence[NotebookFile], profile: str, stream: TextIO, *, label: str
+        self, notebooks: Sequence[NotebookFile], profile: str, stream: TextIO, *, place: str
     ) -> None:
-        self.notebooks, self.profile, self.stream, self.label = list(notebooks), profile, stream, label
+        self.notebooks, self.profile, self.stream, self.place = list(notebooks), profile, stream, place
         self.is_terminal = stream.isatty()
         self.interval = 1.0 if self.is_terminal else 15.0
         self.running: dict[str, tuple[float, LastLine]] = {}
@@ -55,12 +55,12 @@ class Board:
         """Say what is to be run, where it goes and how long it should take."""
         known = [minutes for minutes in self.expected.values() if minutes is not None]
         at_once = f", {jobs} at once" if jobs > 1 else ""
-        changed = f", changed: {self.label}" if self.label != self.profile else ""
+        changed = f", changed: {self.place}" if self.place != self.profile else ""
         plural = "s" if len(self.notebooks) > 1 else ""
         self._line(
             f"{len(self.notebooks)} notebook{plural}, profile {self.profile}{changed}{at_once}: "
             f"{round(sum(known), 1):g} minutes on two cores where nothing is cached yet; "
-            f"executed copies in {runs_dir(self.label)}"
+            f"executed copies in {runs_dir(self.place)}"
         )
 
     def started(self, notebook: NotebookFile) -> LastLine:
@@ -105,7 +105,7 @@ class Board:
         n_left = len(self.notebooks) - len(outcomes)
         if n_left:
             self._line(f"{n_left} not run after the failure (--keep-going runs them all the same)")
-        self._line(f"figures and tables in {figures_dir(self.label)}")
+        self._line(f"figures and tables in {figures_dir(self.place)}")
         self._line(f"{len(outcomes) - n_failed} passed, {n_failed} failed")
 
     def _line(self, text: str) -> None:

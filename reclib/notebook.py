@@ -134,7 +134,8 @@ class Run:
         filled |= {"seeds": ", ".join(map(str, seeds))}
         table = pd.DataFrame(rows)
         table = table.assign(**{key: value for key, value in filled.items() if key not in table.columns})
-        registry.record(table, self.name, profile=self.label, folder=notebook_files.results_dir(self.label))
+        folder = notebook_files.results_dir(self.label)
+        registry.record(table, self.name, profile=self.label, folder=folder, place=self.place)
 
     def record_statements(self, rows: pd.DataFrame | Sequence[Mapping[str, Any]]) -> None:
         """Keep what was found about checkable statements: the rows of `registry.record_statements`.
@@ -144,7 +145,7 @@ class Run:
         from reclib import registry
 
         folder = notebook_files.results_dir(self.label)
-        registry.record_statements(rows, self.name, profile=self.label, folder=folder)
+        registry.record_statements(rows, self.name, profile=self.label, folder=folder, place=self.place)
 
     def registry(self) -> dict[str, pd.DataFrame]:
         """The papers' values and statements against what the notebooks recorded, written as tables."""
@@ -156,12 +157,17 @@ class Run:
     @property
     def folder(self) -> Path:
         """Where this profile's figures go, and its tables below it."""
-        return notebook_files.figures_dir(self.label)
+        return notebook_files.figures_dir(self.place)
 
     @property
     def label(self) -> str:
         """What results are called, see `notebook_files.label`."""
         return notebook_files.label(self.profile.name, self.overrides)
+
+    @property
+    def place(self) -> str:
+        """Where results lie below the folders of runs, figures and results, see `notebook_files.place`."""
+        return notebook_files.place(self.profile.name, self.overrides)
 
     def provenance(self) -> dict[str, Any]:
         """Where the numbers come from: this notebook, its settings, the steps used, and this machine."""
@@ -187,7 +193,7 @@ class Run:
             "figures": self._figures,
             "tables": self._tables,
         }
-        path = notebook_files.runs_dir(self.label) / f"{self.name}.json"
+        path = notebook_files.runs_dir(self.place) / f"{self.name}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps(record, indent=1)
         files.atomic_write(path, lambda partial: partial.write_text(text, "utf-8"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ PATTERN = "[0-9][0-9]_*.ipynb"
 # Settings changed on the command line, as JSON: the runner sets it for its kernels.
 OVERRIDES = "RECLIB_OVERRIDES"
 CUSTOM = "custom"  # what results are labelled with whose profile was changed
+SOURCES = ("source", "sources")  # last part of the settings that choose data sets
 
 
 @dataclass(frozen=True)
@@ -64,19 +66,36 @@ def label(profile: str, overrides: Mapping[str, Any] | None) -> str:
     return CUSTOM if overrides and profile != "smoke" else profile
 
 
-def runs_dir(profile: str) -> Path:
-    """Folder of what runs of a profile leave: executed copies, and the records that `status` shows."""
-    return paths.cache_dir() / "runs" / profile
+def place(profile: str, overrides: Mapping[str, Any] | None) -> str:
+    """Where results lie: below their label, those of other data sets below the names of these.
 
-
-def figures_dir(profile: str) -> Path:
-    """Folder of the figures and tables of a profile.
-
-    `figures/`, except for smoke, which proves nothing, and for changed profiles, in `figures/custom/`.
+    "custom/msl_book" with ``{"data.source": "msl_book"}``: they stand beside those of the profile's own data.
     """
-    if profile == "smoke":
-        return runs_dir(profile) / "figures"
-    return paths.figures_dir() / CUSTOM if profile == CUSTOM else paths.figures_dir()
+    name = label(profile, overrides)
+    if name != CUSTOM:
+        return name
+    chosen = [value for key, value in sorted((overrides or {}).items()) if key.split(".")[-1] in SOURCES]
+    flat = [one for value in chosen for one in ([value] if isinstance(value, str) else value)]
+    names = dict.fromkeys(re.sub(r"[^\w.-]+", "_", Path(one).name) for one in flat)
+    return "/".join([name, "_".join(names)]) if names else name
+
+
+def runs_dir(place: str) -> Path:
+    """Folder of what runs of a profile leave: executed copies, and the records that `status` shows.
+
+    place: a profile, or what `place` says of a changed one
+    """
+    return paths.cache_dir() / "runs" / place
+
+
+def figures_dir(place: str) -> Path:
+    """Folder of the figures and tables of a profile, or of what `place` says of a changed one.
+
+    `figures/`, except for smoke, which proves nothing, and for changed profiles, below `figures/custom/`.
+    """
+    if place == "smoke":
+        return runs_dir(place) / "figures"
+    return paths.figures_dir() / place if place.split("/")[0] == CUSTOM else paths.figures_dir()
 
 
 def results_dir(profile: str) -> Path:

@@ -64,15 +64,20 @@ def printed_number(text: str) -> float:
 
 
 def record(
-    rows: pd.DataFrame | Sequence[Mapping[str, Any]], notebook: str, *, profile: str, folder: Path
+    rows: pd.DataFrame | Sequence[Mapping[str, Any]],
+    notebook: str,
+    *,
+    profile: str,
+    folder: Path,
+    place: str | None = None,
 ) -> Path:
-    """Keep a notebook's results for printed values; its earlier ones of the same profile are replaced.
+    """Keep a notebook's results for printed values; its earlier ones of the same place are replaced.
 
     rows: paper, table, dataset, method, metric, `setting` and `subset` where the paper has several, ours,
     protocol (of papers/protocols.csv, or one of OWN_PROTOCOLS), and where known ours_low, ours_high, seeds,
     config, commit, device. A row that compares with another printed method names it in `reference` and
     gives the paired `difference` (ours minus ours of the reference) with `difference_low` and
-    `difference_high`, in the metric's unit.
+    `difference_high`, in the metric's unit. place: folder below `folder`, that of the profile unless given
     Raises InputError for a row that no paper prints (naming what is printed), an unknown protocol, column
     or profile, and a missing or infinite `ours`.
     """
@@ -89,13 +94,18 @@ def record(
     keys = [_printed_key(row, printed) for row in table.to_dict("records")]
     table = pd.concat([pd.DataFrame(keys, columns=KEY), table.drop(columns=KEY)], axis=1)
     _refuse_repeats(table, KEY, source=f"results of {notebook}")
-    return _write(table, folder / profile / f"{notebook}.csv")
+    return _write(table, folder / (place or profile) / f"{notebook}.csv")
 
 
 def record_statements(
-    rows: pd.DataFrame | Sequence[Mapping[str, Any]], notebook: str, *, profile: str, folder: Path
+    rows: pd.DataFrame | Sequence[Mapping[str, Any]],
+    notebook: str,
+    *,
+    profile: str,
+    folder: Path,
+    place: str | None = None,
 ) -> Path:
-    """Keep what a notebook found about statements; its earlier findings of the same profile are replaced.
+    """Keep what a notebook found about statements; its earlier findings of the same place are replaced.
 
     rows: spec, number, dataset, holds ("yes", "no", or a bool), and where known value, low, high, note.
     Raises InputError for a statement that `papers/statements.csv` does not list, or another `holds`.
@@ -112,7 +122,7 @@ def record_statements(
                 "and holds is yes or no"
             )
     _refuse_repeats(table, STATEMENT_KEY, source=f"results of {notebook}")
-    return _write(table, folder / profile / f"{notebook}.statements.csv")
+    return _write(table, folder / (place or profile) / f"{notebook}.statements.csv")
 
 
 def reproduction(folder: Path | None = None) -> pd.DataFrame:
@@ -249,11 +259,11 @@ def _read_paper(name: str) -> pd.DataFrame:
 
 
 def _read_results(folder: Path | None, pattern: str) -> pd.DataFrame:
-    """All recorded rows of a kind, with `notebook`; the last of PROFILES first."""
+    """All recorded rows of a kind, with `notebook`."""
     folder = folder or paths.figures_dir() / "tables" / "results"
     parts = []
     for profile in reversed(PROFILES):
-        files = [path for path in sorted((folder / profile).glob(pattern)) if _is_kind(path, pattern)]
+        files = [path for path in sorted((folder / profile).rglob(pattern)) if _is_kind(path, pattern)]
         parts += [_read_result(path) for path in files]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
@@ -268,9 +278,14 @@ def _read_result(path: Path) -> pd.DataFrame:
 
 
 def _best(results: pd.DataFrame, key: list[str], values: list[str]) -> pd.DataFrame:
-    """The rows of the highest profile for each key; two notebooks with one key and profile are refused."""
+    """The rows of the highest profile for each key; two notebooks with one key and profile are refused.
+
+    One notebook's places may share a key that depends on no data set: the first one's row counts, "custom"
+    before "custom/msl_book".
+    """
     if results.empty:
         return pd.DataFrame(columns=[*key, *values], dtype=object)
+    results = results.drop_duplicates([*key, "profile", "notebook"])
     _refuse_repeats(results, [*key, "profile"], source="recorded results")
     return results.drop_duplicates(key)[[*key, *values]]
 

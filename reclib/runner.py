@@ -100,7 +100,7 @@ def run(
         paths.RUN_STARTED: repr(time.time()),
         notebook_files.OVERRIDES: json.dumps(overrides or {}),
     }
-    board = Board(notebooks, profile, stream or sys.stdout, label=notebook_files.label(profile, overrides))
+    board = Board(notebooks, profile, stream or sys.stdout, place=notebook_files.place(profile, overrides))
     board.opening(jobs)
     outcomes = list(
         _schedule(notebooks, parameters, environment, keep_going=keep_going, jobs=jobs, board=board)
@@ -130,7 +130,7 @@ def _schedule(
     running = 0
 
     def work(notebook: NotebookFile, status: LastLine) -> None:
-        copy = notebook_files.runs_dir(board.label) / notebook.path.name
+        copy = notebook_files.runs_dir(board.place) / notebook.path.name
         done.put(execute(notebook, parameters, copy, environment=environment, status=status))
 
     while waiting or running:

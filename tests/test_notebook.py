@@ -96,6 +96,26 @@ def test_a_changed_profile_is_not_called_by_its_name(monkeypatch: pytest.MonkeyP
     assert begin(profile="smoke").label == "smoke", "smoke proves nothing, changed or not"
 
 
+@pytest.mark.parametrize(
+    ("changed", "place"),
+    [
+        ({"data.source": "msl_book"}, "custom/msl_book"),
+        ({"data.source": "/somewhere/my data"}, "custom/my_data"),
+        ({"traditional.sources": ["msl_book", "msl_toy"], "tune.epochs": 2}, "custom/msl_book_msl_toy"),
+        ({"tune.epochs": 2}, "custom"),
+    ],
+)
+def test_results_of_other_data_stand_beside_those_of_the_profiles_own(
+    changed: dict, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paths, "figures_dir", lambda: tmp_path)
+    run = begin(profile="paper", overrides=changed)
+    assert (run.label, run.place, run.folder) == ("custom", place, tmp_path / place)
+    run.record_statements([{"spec": "msl", "number": "2", "dataset": "some", "holds": "yes"}])
+    assert (tmp_path / "tables" / "results" / place / f"{run.name}.statements.csv").is_file()
+    assert begin(profile="smoke", overrides=changed).place == "smoke"
+
+
 def test_a_step_is_computed_once_and_then_comes_from_the_cache(capsys: pytest.CaptureFixture[str]) -> None:
     step = Step()
     first = begin(seed=1).artifact("numbers", step, {"a": 2})

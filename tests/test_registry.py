@@ -134,6 +134,20 @@ def test_the_highest_profile_is_shown_and_a_rerun_replaces_its_own(tmp_path: Pat
     assert table[["ours", "profile"]].to_numpy().tolist() == [[0.4, "paper"]]
 
 
+def test_other_data_sets_of_a_notebook_add_rows_and_replace_none(tmp_path: Path) -> None:
+    made = FOUND | {"number": "3b", "dataset": "made"}  # found again by each run, whatever its data set
+    places = {"custom/msl_toy": "msl_toy", "custom": "msl_office", "custom/msl_book": "msl_book"}
+    for place, name in places.items():
+        rows = [FOUND | {"dataset": name}, made | {"value": len(place)}]
+        registry.record_statements(rows, "12_msl", profile="custom", folder=tmp_path, place=place)
+    table = registry.statement_results(tmp_path)
+    tested = table.loc[table["holds"] != "untested", ["number", "dataset", "profile"]]
+    assert sorted(tested.to_numpy().tolist()) == [
+        ["2", name, "custom"] for name in ("msl_book", "msl_office", "msl_toy")
+    ] + [["3b", "made", "custom"]]
+    assert table.loc[table["dataset"] == "made", "value"].item() == len("custom"), "the first place counts"
+
+
 def test_two_notebooks_may_not_answer_the_same(tmp_path: Path) -> None:
     for notebook in ("13_a", "14_b"):
         registry.record([ATS], notebook, profile="default", folder=tmp_path)
