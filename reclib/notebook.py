@@ -185,7 +185,7 @@ class Run:
         seconds = time.perf_counter() - self._start
         record = {
             "notebook": self.name,
-            "profile": self.label,
+            "profile": self.place,
             "seed": self.seed,
             "finished": time.strftime("%Y-%m-%d %H:%M:%S"),
             "seconds": round(seconds, 1),

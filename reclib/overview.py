@@ -21,11 +21,17 @@ def sections() -> Iterator[tuple[str, str]]:
 
 
 def runs() -> pd.DataFrame:
-    """One row for each notebook and profile that ran to its end, from the records `Run.finish` writes."""
+    """One row for each notebook and profile that ran to its end, from the records `Run.finish` writes.
+
+    A changed profile is named by where its results lie, "custom/msl_book".
+    """
+    folders = [notebook_files.runs_dir(profile) for profile in config.PROFILES]
+    custom = notebook_files.runs_dir(notebook_files.CUSTOM)
+    folders += [custom, *sorted(path for path in custom.glob("*") if path.is_dir())]
     records = [
         json.loads(path.read_text("utf-8"))
-        for profile in config.PROFILES
-        for path in sorted(notebook_files.runs_dir(profile).glob("[0-9][0-9]_*.json"))
+        for folder in folders
+        for path in sorted(folder.glob("[0-9][0-9]_*.json"))
     ]
     rows = [
         {**record, "steps": len(record["steps"]), "figures": len(record["figures"])} for record in records

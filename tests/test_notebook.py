@@ -231,6 +231,8 @@ def test_finish_leaves_the_record_that_status_reads(capsys: pytest.CaptureFixtur
     assert "12_a: finished in" in capsys.readouterr().out
     row = overview.runs().iloc[0]
     assert (row["notebook"], row["profile"], row["steps"], row["figures"]) == ("12_a", "smoke", 1, 1)
+    begin(profile="paper", overrides={"data.source": "msl_book"}).finish()
+    assert overview.runs()["profile"].tolist() == ["smoke", "custom/msl_book"]
     steps = overview.cached_steps().set_index("step")
     assert steps.loc["numbers", "finished"] == 1
     assert steps.loc["numbers", "unfinished"] == 0

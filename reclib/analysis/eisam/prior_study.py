@@ -18,6 +18,7 @@ import torch
 
 from reclib.analysis.eisam.hit_regression import hit_examples
 from reclib.analysis.eisam.sharpness import ROWS_AT_ONCE, sequence_losses
+from reclib.analysis.msl import runs as msl_runs
 from reclib.analysis.msl import steps
 from reclib.analysis.msl.traditional import RefitConfig, TraditionalBench, TuneTraditionalConfig
 from reclib.analysis.msl.traditional_tables import configs
@@ -50,19 +51,9 @@ def language_model_runs(
     )
     runs = {UNTUNED: [rank(upstream=bench.upstream(), adapter=None)]}
     for name in LANGUAGE_MODELS[1:]:
-        config = steps.tuned_config(profile, name)
-        tuned = [
-            artifact(
-                "fine_tune",
-                steps.fine_tune_step,
-                config,
-                upstream=bench.upstream(),
-                seed=each,
-                bench=bench,
-            )
-            for each in profile.seeds
-        ]
-        runs[name] = [rank(upstream=bench.upstream(each), adapter=each) for each in tuned]
+        cells = [msl_runs.Cell(profile=profile, method=name, seed=each) for each in profile.seeds]
+        adapters = [msl_runs.tuned(cell, artifact, bench=bench) for cell in cells]
+        runs[name] = [rank(upstream=bench.upstream(each), adapter=each) for each in adapters]
     return runs
 
 
