@@ -155,6 +155,27 @@ def test_statements_are_those_of_the_specification(tmp_path: Path) -> None:
     assert found["3b"] == "untested"
 
 
+def test_a_difference_that_never_varies_has_no_interval() -> None:
+    without_hits = {"method": ["msl_ats"], "metric": ["NDCG"], "k": [10], "difference": [0.0]}
+    (row,) = statements.accuracy_statement(pd.DataFrame(without_hits | {"low": [0.0], "high": [0.0]}), "made")
+    assert not row["holds"]
+    assert np.isnan([row["low"], row["high"]]).all()
+    assert "no interval" in row["note"]
+
+
+def test_small_weights_are_counted_at_choices_of_each_models_own_loss() -> None:
+    about = {"sample": [0, 0, 1, 1, 2, 2], "is_forced": [False, True] * 3}
+    small, large, forced = 0.05, 0.5, 0.0
+    weights = {
+        "lml": pd.DataFrame(about | {"lml": [large, forced, large, forced, small, forced], "msl": small}),
+        "msl": pd.DataFrame(about | {"msl": [small, forced, large, forced, small, forced], "lml": small}),
+    }
+    (row,) = statements.weights_statement(weights, "made", seed=0)
+    assert row["value"] == pytest.approx(1 / 3), "one of three choices more"
+    assert (row["low"], row["high"]) == (pytest.approx(0.0), pytest.approx(1.0)), "few windows"
+    assert not row["holds"], "two are no more than twice one"
+
+
 @pytest.mark.parametrize(("low", "held"), [(0.012, True), (0.008, False)])
 def test_an_optimum_counts_where_its_interval_is_above_both_ends(low: float, held: bool) -> None:
     values = {"method": ["msl"] * 3 + ["msl_ats"], "temperature": [1.0, 2.0, 4.0, 1.6]}
