@@ -35,6 +35,7 @@ def gradient_norms(table: pd.DataFrame, ax: Axes) -> None:
         rows = table.loc[table["part"] == part]
         marked_line(ax, rows["step"], rows["value"], style)
     ax.set_yscale("log")
+    _steps_axis(ax)
     ax.set_xlabel("optimisation step")
     ax.set_ylabel(r"gradient norm $\Vert\nabla_\theta\,\mathcal{L}\Vert_2$")
     legend_above(ax)
@@ -53,6 +54,7 @@ def component_training(table: pd.DataFrame, ax: Axes) -> None:
         rows = table.loc[table["method"] == method]
         ax.plot(rows["step"], rows["value"], color=style.color, alpha=0.3, linewidth=0.6)
         marked_line(ax, rows["step"], rows["smoothed"], style)
+    _steps_axis(ax)
     ax.set_xlabel("optimisation step (thin: raw, thick: smoothed)")
     ax.set_ylabel(r"$\mathcal{L}^2$ (nats per target token)")
     legend_above(ax, title="optimised:")
@@ -141,3 +143,8 @@ def temperature_by_dataset(table: pd.DataFrame, axes: Any) -> None:
     for (dataset, rows), ax in zip(panels, flat, strict=True):
         temperature_curve(rows.drop(columns="dataset"), ax)
         ax.set_title(str(dataset), loc="right")
+
+
+def _steps_axis(ax: Axes) -> None:
+    """No tick between two steps."""
+    ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
