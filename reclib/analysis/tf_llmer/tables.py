@@ -47,17 +47,21 @@ def curve_of(run: Artifact, place: int) -> pd.DataFrame:
 def curve_panels(curves: pd.DataFrame, *, backbone: str) -> pd.DataFrame:
     """Rows for `figures.loss_curves`: mean and range over the seeds, all epochs and the last quarter of them.
 
-    Panels carry the data set's name where there are several.
+    A method's line ends with the first of its seeds that stops; the last quarter is of the epochs that all
+    methods reach, as in `late_losses`. Panels carry the data set's name where there are several.
     """
     own = curves[curves["backbone"] == backbone]
     values = own.groupby(["dataset", METHOD, "epoch"], sort=False)["value"]
     table = values.agg(value="mean", low="min", high="max", n="size").reset_index()
+    table = table[table["n"] == table.groupby(["dataset", METHOD])["n"].transform("max")]
     table.loc[table["n"] == 1, ["low", "high"]] = np.nan
     parts = []
     for dataset, rows in table.groupby("dataset", sort=False):
         name = f"{dataset}, " if table["dataset"].nunique() > 1 else ""
-        late = rows[rows["epoch"] > LATE * rows["epoch"].max()]
-        parts += [rows.assign(panel=f"{name}all epochs"), late.assign(panel=f"{name}the last quarter")]
+        last = rows.groupby(METHOD)["epoch"].max().min()
+        late = rows[(rows["epoch"] > LATE * last) & (rows["epoch"] <= last)]
+        until = "" if last == rows["epoch"].max() else f" of the first {last}"
+        parts += [rows.assign(panel=f"{name}all epochs"), late.assign(panel=f"{name}the last quarter{until}")]
     return pd.concat(parts, ignore_index=True)[["panel", METHOD, "epoch", "value", "low", "high"]]
 
 

@@ -196,6 +196,19 @@ def test_with_several_seeds_the_ends_are_those_of_seeds() -> None:
     }
 
 
+def test_curves_that_stop_early_are_drawn_where_all_are() -> None:
+    runs = arms({"random": [4.0] * 4, "llminit": [5.0] * 9}) | arms({"random": [2.0] * 6}, seed=1)
+    runs |= arms({"llminit": [5.0] * 8}, seed=1)
+    shown = tables.curve_panels(tables.chosen_curves(runs, MadeBench()), backbone="gru4rec")  # type: ignore[arg-type]
+    assert shown.groupby(["panel", "method"])["epoch"].max().to_dict() == {
+        ("all epochs", "random"): 4,
+        ("all epochs", "llminit"): 8,
+        ("the last quarter of the first 4", "random"): 4,
+        ("the last quarter of the first 4", "llminit"): 4,
+    }
+    assert shown["low"].notna().all(), "both seeds everywhere"
+
+
 @pytest.mark.parametrize(("n_above", "holds"), [(2, False), (3, True)])
 def test_the_barrier_needs_three_of_four(n_above: int, holds: bool) -> None:
     labels = ("llminit", "llm_esr", "llmemb", "frozen_adapter")
