@@ -349,6 +349,17 @@ def test_an_unknown_override_names_those_near_it(name: str, near: str) -> None:
         override(config.PAPER, **{name: 1})
 
 
+def test_settings_that_must_fit_each_other_may_come_in_any_order() -> None:
+    names = {"msl_tables.cost_windows": 16, "msl_tables.cost_batch": 4}  # 16 are too few for the 128 before
+    for order in (names, dict(reversed(names.items()))):
+        changed = override(config.PAPER, **order).msl_tables
+        assert (changed.cost_windows, changed.cost_batch) == (16, 4)
+    whole = dataclasses.replace(config.PAPER.tune, epochs=3)
+    changed = override(config.PAPER, **{"tune.objective.name": "msl", "tune": whole})
+    assert (changed.tune.epochs, changed.tune.objective.name) == (3, "msl")
+    assert changed.tune.objective.scope == whole.objective.scope
+
+
 def test_an_override_is_checked_like_any_setting() -> None:
     with pytest.raises(InputError, match="tune.epochs is '2': it must be a whole number"):
         override(config.PAPER, **{"tune.epochs": "2"})

@@ -46,18 +46,18 @@ def _plain(value: Any) -> Any:
 def override(config: C, **changes: Any) -> C:
     """A copy with some fields changed, by dotted name: `override(profile, **{"tune.epochs": 2})`.
 
+    The fields of a group change at once, so that those which must fit each other may come in any order.
     Raises InputError for an unknown name, with those near it, and for a value that the field cannot have.
     """
-    for name, value in changes.items():
-        known = list(_names(config))
+    known = list(_names(config))
+    for name in changes:
         if name not in known:
             last = name.rpartition(".")[2]
             near = [each for each in known if each.rpartition(".")[2] == last]
             near = near or difflib.get_close_matches(name, known, n=3, cutoff=0.5)
             near = near or [each for each in known if "." not in each]
             raise InputError(f"no setting {name!r}; near it: {', '.join(near)}")
-        config = _replaced(config, name.split("."), value)
-    return config
+    return _changed(config, {tuple(name.split(".")): value for name, value in changes.items()})
 
 
 def _names(config: Any, prefix: str = "") -> Iterator[str]:
@@ -68,7 +68,10 @@ def _names(config: Any, prefix: str = "") -> Iterator[str]:
             yield from _names(value, f"{prefix}{each.name}.")
 
 
-def _replaced(config: Any, keys: list[str], value: Any) -> Any:
-    if len(keys) > 1:
-        value = _replaced(getattr(config, keys[0]), keys[1:], value)
-    return dataclasses.replace(config, **{keys[0]: value})
+def _changed(config: Any, changes: Mapping[tuple[str, ...], Any]) -> Any:
+    values = {}
+    for name in dict.fromkeys(keys[0] for keys in changes):
+        group = changes.get((name,), getattr(config, name))
+        below = {keys[1:]: value for keys, value in changes.items() if keys[0] == name and len(keys) > 1}
+        values[name] = _changed(group, below) if below else group
+    return dataclasses.replace(config, **values)
