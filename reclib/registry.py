@@ -170,9 +170,10 @@ def changes(table: pd.DataFrame) -> pd.DataFrame:
     """Our change against the reference method beside the printed one, for `figures.paper_against_ours`.
 
     table: as `reproduction` gives it. Returns label, paper, ours, ours_low, ours_high, status; changes are
-    shares of the reference's value. Rows without a reference are left out.
+    shares of the reference's value. Rows without a reference are left out, and those where ours of it is 0.
     """
     rows = table.dropna(subset=["difference", "difference_low", "difference_high"])
+    rows = rows[rows["ours"] != rows["difference"]]
     printed = paper_numbers().set_index(KEY)["number"]
     value = printed.reindex(pd.MultiIndex.from_frame(rows[KEY])).to_numpy()
     reference = printed.reindex(

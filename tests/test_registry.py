@@ -215,6 +215,11 @@ def test_changes_are_shares_of_the_reference(tmp_path: Path) -> None:
     assert row["label"] == "Office, NDCG@10\nMSL (w/ ATS) – LML"
 
 
+def test_there_is_no_share_of_a_reference_without_a_hit(tmp_path: Path) -> None:
+    registry.record([ATS | {"ours": 0.02, "difference": 0.02}], "14_msl", profile="default", folder=tmp_path)
+    assert registry.changes(registry.reproduction(tmp_path)).empty
+
+
 def test_summary_counts_by_paper_and_status(tmp_path: Path) -> None:
     registry.record([ATS], "14_msl", profile="default", folder=tmp_path)
     table = registry.summary(tmp_path)
