@@ -260,7 +260,7 @@ def _read_paper(name: str) -> pd.DataFrame:
 
 
 def _read_results(folder: Path | None, pattern: str) -> pd.DataFrame:
-    """All recorded rows of a kind, with `notebook`."""
+    """Recorded rows of a kind, with `notebook`; the last of PROFILES first, a place before those in it."""
     folder = folder or paths.figures_dir() / "tables" / "results"
     parts = []
     for profile in reversed(PROFILES):
