@@ -73,6 +73,7 @@ class MSLTablesConfig:
     hybrids: those of HYBRID_ROWS that the main table has on the profile's data
     made: of the table that has every row, all of HYBRID_ROWS among them, on a made catalogue
     stability: of the runs from several seeds
+    grid_temperatures: of MSL, each tried once on the profile's data
     temperatures: of MSL, each tried from every seed on two data sets
     temperature, temperature_elsewhere: of those runs on the one and on the other
     """
@@ -90,6 +91,7 @@ class MSLTablesConfig:
     hybrids: tuple[str, ...] = ()
     made: StabilityConfig = field(default_factory=StabilityConfig)
     stability: StabilityConfig = field(default_factory=StabilityConfig)
+    grid_temperatures: tuple[float, ...] = (1.0, 2.0, 4.0)
     temperatures: tuple[float, ...] = (1.0, 1.5, 2.0, 4.0)
     temperature: StabilityConfig = field(default_factory=lambda: StabilityConfig(seeds=(0, 1, 2, 3)))
     temperature_elsewhere: StabilityConfig = field(
@@ -100,7 +102,7 @@ class MSLTablesConfig:
 
     def __post_init__(self) -> None:
         windows = ("bound_windows", "list_windows", "logit_windows", "preference_windows", "taught_windows")
-        positive = (*windows, "cost_windows", "cost_batch", "temperatures")
+        positive = (*windows, "cost_windows", "cost_batch", "grid_temperatures", "temperatures")
         settle(self, "msl_tables", positive=positive, not_negative=("method_budget",))
         for group, known in (("methods", TABLE_METHODS), ("hybrids", HYBRID_ROWS)):
             unknown = [name for name in getattr(self, group) if name not in known]
@@ -129,6 +131,7 @@ SMOKE_MSL_TABLES = MSLTablesConfig(
     stability=StabilityConfig(
         n_users=100, n_windows=48, evaluation_windows=24, fewer_windows=(24,), seeds=(0, 1)
     ),
+    grid_temperatures=(1.0, 2.0),
     temperatures=(1.0, 2.0),
     temperature=StabilityConfig(n_users=100, n_windows=48, evaluation_windows=24, seeds=(0, 1)),
     temperature_elsewhere=StabilityConfig(
@@ -174,6 +177,7 @@ PAPER_MSL_TABLES = MSLTablesConfig(
         fewer_windows=(1_000, 3_000),  # ours
         seeds=(0, 1, 2, 3, 4),  # ours: [MSL] Table 3 does not say how many
     ),
+    grid_temperatures=(1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0),  # [MSL] Fig. 6
     temperatures=(1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0),  # [MSL] Fig. 6
     temperature=StabilityConfig(
         source="msl_book",  # [MSL] Fig. 6

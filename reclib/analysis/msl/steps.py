@@ -36,11 +36,6 @@ METHODS: dict[str, ObjectiveConfig] = {
     "msl_temperature": ObjectiveConfig(name="msl", temperature=FIXED_TEMPERATURE),
     "msl_ats": ObjectiveConfig(name="msl", temperature=FIXED_TEMPERATURE, adaptive=True),
 }
-TEMPERATURES: dict[str, tuple[float, ...]] = {
-    "smoke": (1.0, 2.0),
-    "default": (1.0, 2.0, 4.0),
-    "paper": (1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0),  # [MSL] Fig. 6
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +79,7 @@ def temperature_grid(profile: Profile) -> dict[str, ObjectiveConfig]:
     """MSL at each temperature of the profile, under the names of `METHODS` where they have one; and ATS."""
     fixed = {method: METHODS[method] for method in ("msl", "msl_temperature")}
     known = {objective.temperature: method for method, objective in fixed.items()}
-    grid = {known.get(tau, f"msl_{tau:g}"): tau for tau in TEMPERATURES[profile.name]}
+    grid = {known.get(tau, f"msl_{tau:g}"): tau for tau in profile.msl_tables.grid_temperatures}
     objectives = {name: ObjectiveConfig(name="msl", temperature=tau) for name, tau in grid.items()}
     return {**objectives, "msl_ats": METHODS["msl_ats"]}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -109,6 +109,17 @@ def findings(values: Values, *, n_resamples: int) -> list[dict[str, Any]]:
     resampled = _resampled(values, n_resamples)
     best = _best_table(values, resampled)
     return [*(_inside_range(row, values) for _, row in best.iterrows()), _factor(best, resampled)]
+
+
+def joined_findings(
+    of_grid: Sequence[Mapping[str, Any]], of_catalogues: Sequence[Mapping[str, Any]]
+) -> list[Mapping[str, Any]]:
+    """The findings of one run a temperature and those of `findings`, each statement once a data set.
+
+    Where both have one, as on a profile whose own data set is among the catalogues, that of `findings` stays.
+    """
+    known = {(each["number"], each["dataset"]) for each in of_catalogues}
+    return [*(each for each in of_grid if (each["number"], each["dataset"]) not in known), *of_catalogues]
 
 
 def _resampled(values: Values, n_resamples: int) -> dict[str, np.ndarray]:

@@ -12,6 +12,7 @@ import pytest
 from reclib import registry
 from reclib.analysis.msl import decoding_comparison, statements, steps, tables, title_policies
 from reclib.artifacts import Artifact, get_or_compute
+from reclib.config import override
 from reclib.decoding.exact import exact_scores
 from reclib.decoding.lists import listed_items
 from tests.analysis.bench import PROFILE, TUNED_FILES, kept_files, profile, workbench
@@ -129,6 +130,11 @@ def test_the_temperature_grid_shares_its_runs_with_the_methods() -> None:
     assert grid["msl"] == steps.METHODS["msl"]
     assert grid["msl_temperature"] == steps.METHODS["msl_temperature"]
     assert grid["msl_ats"].adaptive
+    other = steps.temperature_grid(override(PROFILE, **{"msl_tables.grid_temperatures": (1.0, 3.5)}))
+    assert {name: one.temperature for name, one in other.items() if not one.adaptive} == {
+        "msl": 1.0,
+        "msl_3.5": 3.5,
+    }
 
 
 def test_statements_are_those_of_the_specification(tmp_path: Path) -> None:

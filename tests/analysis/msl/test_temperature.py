@@ -91,3 +91,9 @@ def test_runs_cover_the_grid_on_two_data_sets() -> None:
     assert [changed.data.synthetic.n_items for changed in found.values()] == [100, 60]
     with pytest.raises(InputError, match="both synthetic, 100 items: name two data sets"):
         temperature.catalogues(override(smoke, **{"msl_tables.temperature_elsewhere.n_items": 100}))
+
+
+def test_a_statement_is_found_once_for_each_data_set() -> None:
+    of_grid = [{"number": "3a", "dataset": "msl_book", "value": 1}, {"number": "3c", "dataset": "msl_book"}]
+    found = [{"number": "3a", "dataset": "msl_book", "value": 2}, {"number": "3a", "dataset": "msl_toy"}]
+    assert temperature.joined_findings(of_grid, found) == [of_grid[1], *found]
