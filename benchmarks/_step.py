@@ -134,7 +134,7 @@ def measure(side: str, n_windows: int, batch_size: int) -> dict[str, Any]:
         return loss.item(), float(torch.stack([weight.grad.norm() for weight in weights]).norm())
 
     step(np.arange(1))  # loads libraries and starts threads
-    before = reset_high_water()
+    before = reset_high_water("cpu")
     started = time.process_time()
     losses = [step(rows) for rows in batches(n_windows, batch_size)]
     seconds = time.process_time() - started

@@ -11,12 +11,14 @@ one forward and backward pass:
   contiguous copy and a spare clone, −∞ where masked, rows with one valid token dropped, then
   log(Σ exp(f/τ)) by exp and log;
 - dense: the best simple dense form: full logits and a mask at unforced positions only, logsumexp;
-- ours: `valid_logits` and `masked_softmax_loss` of `reclib.kernels`.
+- ours: `valid_logits` and `masked_softmax_loss` of `reclib.kernels`;
+- compiled: the same through `torch.compile`, compiled before anything is measured.
 
 Each side runs in a process of its own on one thread. Time: CPU seconds of a pass, best of several after
 a warm-up. Memory: the process's resident high-water mark over the first pass at full size, less what
-was resident before its valid tokens were built, so masks count. Loss and gradient must agree between
-the sides. Usage: `python benchmarks/msl_loss.py [--no-step] [--repeats 5]`.
+was resident before its valid tokens were built, so masks count. On a GPU (`--device cuda`) time is that
+of the clock from an empty queue to an empty queue, and memory what torch has allocated at most. Loss and
+gradient must agree between the sides. Usage: `python benchmarks/msl_loss.py [--no-step] [--repeats 5]`.
 """
 
 from __future__ import annotations
@@ -75,7 +77,7 @@ CASES = (
     Case("49k", "smollm2-135m-instruct", 49_152, 2, 576),
     Case("128k", "llama3-tokenizer", 128_256, 128_001, 1_024),
 )
-SIDES = ("released", "dense", "ours")
+SIDES = ("released", "dense", "ours", "compiled")
 
 
 # Inputs, made once in the parent process
@@ -164,12 +166,28 @@ def resident(field: str) -> int:
     return int(kilobytes[1]) * 1024
 
 
-def reset_high_water() -> int:
+def reset_high_water(device: str) -> int:
     """Hand free memory back, set the high-water mark to what is resident, and return that."""
     gc.collect()
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        return torch.cuda.memory_allocated()
     ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")
     return resident("VmRSS")
+
+
+def high_water(device: str) -> int:
+    """Most bytes held since `reset_high_water`."""
+    return torch.cuda.max_memory_allocated() if device == "cuda" else resident("VmHWM")
+
+
+def clock(device: torch.device) -> float:
+    """CPU seconds of this process; on a GPU seconds on the wall, its queue being empty."""
+    if device.type == "cpu":
+        return time.process_time()
+    torch.cuda.synchronize(device)
+    return time.perf_counter()
 
 
 def dense_mask(rows: list[np.ndarray], vocabulary: int) -> torch.Tensor:
@@ -184,9 +202,10 @@ def released_pass(inputs: Inputs) -> Pass:
     sample = torch.arange(n_samples).repeat_interleave(inputs.lengths)
     place = torch.cat([torch.arange(length - n, length) for n in inputs.lengths.tolist()])
     labels = torch.full((n_samples, length), -100)
-    labels[sample, place] = inputs.target
+    labels[sample, place] = inputs.target.cpu()
     mask = torch.ones(n_samples, length, len(inputs.embedding), dtype=torch.bool)
     mask[sample, place] = dense_mask(inputs.rows, len(inputs.embedding))
+    sample, place, labels, mask = (part.to(inputs.hidden.device) for part in (sample, place, labels, mask))
 
     def run() -> torch.Tensor:
         states = inputs.hidden.new_zeros(n_samples, length + 1, inputs.hidden.shape[1])
@@ -207,6 +226,7 @@ def released_pass(inputs: Inputs) -> Pass:
 def dense_pass(inputs: Inputs) -> Pass:
     kept = torch.tensor([place for place, row in enumerate(inputs.rows) if len(row) > 1])
     forbidden = dense_mask([inputs.rows[place] for place in kept], len(inputs.embedding)).logical_not_()
+    kept, forbidden = (part.to(inputs.hidden.device) for part in (kept, forbidden))
     answer = inputs.target[kept].unsqueeze(1)
 
     def run() -> torch.Tensor:
@@ -222,11 +242,13 @@ def our_pass(inputs: Inputs) -> Pass:
     n_valid = np.array([len(row) for row in rows])
     start = np.concatenate([[0], n_valid.cumsum()])
     entry = start[:-1] + [
-        np.searchsorted(row, token) for row, token in zip(rows, inputs.target[kept], strict=True)
+        np.searchsorted(row, token) for row, token in zip(rows, inputs.target.cpu()[kept], strict=True)
     ]
     union, column = np.unique(np.concatenate(rows), return_inverse=True)
-    valid = ValidTokens(*(torch.from_numpy(part) for part in (union, column, start, entry, n_valid)))
-    counted = torch.from_numpy(kept)
+    device = inputs.hidden.device
+    parts = (union, column, start, entry, n_valid)
+    valid = ValidTokens(*(torch.from_numpy(part).to(device) for part in parts))
+    counted = torch.from_numpy(kept).to(device)
 
     def run() -> torch.Tensor:
         logits = valid_logits(inputs.hidden.index_select(0, counted), inputs.embedding, valid)
@@ -235,48 +257,58 @@ def our_pass(inputs: Inputs) -> Pass:
     return run
 
 
-PASSES = {"released": released_pass, "dense": dense_pass, "ours": our_pass}
+def compiled_pass(inputs: Inputs) -> Pass:
+    run = torch.compile(our_pass(inputs), dynamic=True)
+    once(run, inputs.hidden)
+    return run
+
+
+PASSES = {"released": released_pass, "dense": dense_pass, "ours": our_pass, "compiled": compiled_pass}
 
 
 def once(run: Pass, hidden: torch.Tensor) -> tuple[float, float]:
-    """CPU seconds of a forward and backward pass, and the loss."""
+    """Seconds of a forward and backward pass, see `clock`, and the loss."""
     hidden.grad = None
-    started = time.process_time()
+    started = clock(hidden.device)
     loss = run()
     loss.backward()
-    return time.process_time() - started, loss.item()
+    return clock(hidden.device) - started, loss.item()
 
 
-def measure(side: str, case: Case, path: Path, repeats: int) -> dict[str, float]:
-    """CPU seconds and bytes of one side; writes its gradient beside the input."""
+def measure(side: str, case: Case, path: Path, repeats: int, device: str) -> dict[str, float]:
+    """Seconds and bytes of one side; writes its gradient beside the input."""
     torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(SEED)
     data = np.load(path)
     rows = np.split(data["tokens"], data["n_valid"].cumsum()[:-1])
     embedding = torch.randn(case.vocabulary, case.width, generator=generator) * (2 / case.width**0.5)
-    hidden = torch.randn(len(rows), case.width, generator=generator).requires_grad_()
-    target, lengths = torch.from_numpy(data["target"]), torch.from_numpy(data["lengths"])
+    hidden = torch.randn(len(rows), case.width, generator=generator)
+    hidden, embedding = hidden.to(device).requires_grad_(), embedding.to(device)
+    target, lengths = torch.from_numpy(data["target"]).to(device), torch.from_numpy(data["lengths"])
 
     # Loads libraries and starts threads, so that neither counts as memory of the pass.
     small = Inputs(
         hidden[:2].detach().requires_grad_(),
         embedding[:64],
         [np.arange(4), np.arange(2)],
-        torch.tensor([1, 0]),
+        torch.tensor([1, 0], device=device),
         torch.tensor([2]),
     )
     once(PASSES[side](small), small.hidden)
-    before = reset_high_water()
-    run = PASSES[side](Inputs(hidden, embedding, rows, target, lengths))
+    whole = Inputs(hidden, embedding, rows, target, lengths)
+    run = PASSES[side](whole) if side == "compiled" else None  # the compiler's own memory is not the pass's
+    before = reset_high_water(device)
+    run = run or PASSES[side](whole)
     _, loss = once(run, hidden)
-    peak = resident("VmHWM") - before
-    np.save(path.with_name(f"{case.label}-{side}.npy"), np.asarray(hidden.grad))
+    peak = high_water(device) - before
+    np.save(path.with_name(f"{case.label}-{side}.npy"), torch.as_tensor(hidden.grad).cpu().numpy())
     return {"seconds": min(once(run, hidden)[0] for _ in range(repeats)), "bytes": peak, "loss": loss}
 
 
-def in_process(side: str, case: Case, path: Path, repeats: int) -> dict[str, float]:
+def in_process(side: str, case: Case, path: Path, repeats: int, device: str) -> dict[str, float]:
     """`measure` in a fresh interpreter."""
     command = [sys.executable, __file__, "--side", side, "--case", case.label, "--input", str(path)]
+    command += ["--device", device]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     output = subprocess.run(
         [*command, "--repeats", str(repeats)], env=environment, check=True, stdout=subprocess.PIPE, text=True
@@ -284,11 +316,12 @@ def in_process(side: str, case: Case, path: Path, repeats: int) -> dict[str, flo
     return json.loads(output.splitlines()[-1])
 
 
-def compare(case: Case, folder: Path, repeats: int) -> dict[str, float]:
+def compare(case: Case, folder: Path, repeats: int, device: str) -> dict[str, float]:
     """Measure all sides of one case, check that they agree, print a table; returns the ratios."""
     path = make_inputs(case, folder)
-    result = {side: in_process(side, case, path, repeats) for side in SIDES}
+    result = {side: in_process(side, case, path, repeats, device) for side in SIDES}
     reference = np.load(folder / f"{case.label}-released.npy")
+    unit = "CPU-s" if device == "cpu" else "s"
     for side, row in result.items():
         gradient = np.load(folder / f"{case.label}-{side}.npy")
         error = np.linalg.norm(gradient - reference) / np.linalg.norm(reference)
@@ -298,15 +331,15 @@ def compare(case: Case, folder: Path, repeats: int) -> dict[str, float]:
                 f"{case.label}: {side} disagrees: loss {row['loss']}, gradient error {error:.2e}"
             )
         print(
-            f"  {side:9s} {row['seconds']:9.4f} CPU-s  {row['bytes'] / 1e6:9.1f} MB  loss {row['loss']:.6f}"
+            f"  {side:9s} {row['seconds']:9.4f} {unit}  {row['bytes'] / 1e6:9.1f} MB  loss {row['loss']:.6f}"
             f"  gradient error {error:.1e}",
             flush=True,
         )
     ours = result["ours"]
     return {
-        f"{what}_{case.label}{suffix}": result[side][unit] / ours[unit]
-        for side, suffix in (("released", ""), ("dense", "_vs_dense"))
-        for what, unit in (("time", "seconds"), ("memory", "bytes"))
+        f"{what}_{case.label}{suffix}": result[side][column] / ours[column]
+        for side, suffix in (("released", ""), ("dense", "_vs_dense"), ("compiled", "_vs_compiled"))
+        for what, column in (("time", "seconds"), ("memory", "bytes"))
     }
 
 
@@ -318,18 +351,19 @@ def main() -> None:
         "--step", action=argparse.BooleanOptionalAction, default=True, help="compare a whole step too"
     )
     parser.add_argument("--repeats", type=int, default=6, help="timed passes a side, the best counts")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="what the loss runs on")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     parser.add_argument("--case", choices=[case.label for case in CASES], help=argparse.SUPPRESS)
     parser.add_argument("--input", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.side:
         case = next(case for case in CASES if case.label == options.case)
-        print(json.dumps(measure(options.side, case, options.input, options.repeats)))
+        print(json.dumps(measure(options.side, case, options.input, options.repeats, options.device)))
         return
     ratios: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
         for case in CASES:
-            ratios |= compare(case, Path(folder), options.repeats)
+            ratios |= compare(case, Path(folder), options.repeats, options.device)
     if options.step:
         from _step import compare_step
 
