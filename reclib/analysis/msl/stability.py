@@ -71,7 +71,8 @@ def spread_table(seeds: pd.DataFrame) -> pd.DataFrame:
     """Mean and deviation over the seeds, and the deviation over that of MSL with ATS.
 
     Returns method, metric, k, seeds, mean, deviation, relative (deviation over mean, the per cent of [MSL]
-    Table 3), ratio, low, high: the 95 % interval of a ratio of deviations of Gaussian runs, by F.
+    Table 3), ratio, low, high: the 95 % interval of a ratio of deviations of Gaussian runs, by F. A ratio to
+    0, as of runs without a hit, is missing, and so is its interval.
     """
     by_run = seeds.groupby(["method", *_KEYS], sort=False, dropna=False)["value"]
     table = by_run.agg(seeds="size", mean="mean", deviation="std").reset_index()
@@ -80,7 +81,8 @@ def spread_table(seeds: pd.DataFrame) -> pd.DataFrame:
     ratio = table["deviation"] / reference[:, 0]
     freedom = table["seeds"] - 1, reference[:, 1] - 1
     high, low = (np.sqrt(f_distribution.ppf(tail, *freedom)) for tail in (0.025, 0.975))
-    relative = table["deviation"] / table["mean"]
+    ratio = ratio.where(reference[:, 0] > 0)
+    relative = (table["deviation"] / table["mean"]).where(table["mean"] > 0)
     return table.assign(relative=relative, ratio=ratio, low=ratio / low, high=ratio / high)
 
 

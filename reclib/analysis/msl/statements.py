@@ -57,11 +57,15 @@ def temperature_statements(table: pd.DataFrame, dataset: str) -> list[dict[str, 
     """Statements 3a (best fixed τ on NDCG@10 inside the range, above 1) and 3c (ATS within its interval).
 
     3a holds if the best fixed τ is inside the range and its interval lies above the values of both ends.
-    3c holds if the interval of ATS on NDCG@10 reaches the value of the best fixed τ.
+    3c holds if the interval of ATS on NDCG@10 reaches the value of the best fixed τ. Without a hit at any
+    fixed τ there is no best one, and neither holds.
     """
     rows = table[(table["metric"] == "NDCG") & (table["k"] == table["k"].max())]
     fixed, ats = rows[rows["method"] == "msl"], rows[rows["method"] == "msl_ats"].iloc[0]
     best = fixed.loc[fixed["value"].idxmax()]
+    if best["value"] == 0:
+        note = f"no hit at any of {len(fixed)} fixed temperatures"
+        return [_finding(number, dataset, False, note) for number in ("3a", "3c")]
     ends = fixed[fixed["temperature"].isin([fixed["temperature"].min(), fixed["temperature"].max()])]
     inside = bool(best["temperature"] not in set(ends["temperature"]) and best["low"] > ends["value"].max())
     where = f"best of {len(fixed)} fixed temperatures; its interval reaches from {best['low']:.4f}, "

@@ -51,7 +51,7 @@ def stability_statement(spread: pd.DataFrame, steps: pd.DataFrame, dataset: str)
     """Statement 4c: S-DPO is between LML and MSL with ATS on NDCG@10, and spreads more over the seeds.
 
     Holds if both steps are above 0 with their paired intervals, and the deviation of S-DPO is above that of
-    MSL with ATS with its interval. spread, steps: of `stability`.
+    MSL with ATS with its interval, which is missing where the latter is 0. spread, steps: of `stability`.
     """
     rows = spread[(spread["metric"] == "NDCG") & (spread["k"] == 10) & (spread["method"] == "sdpo")]
     one = rows.iloc[0]
@@ -60,7 +60,10 @@ def stability_statement(spread: pd.DataFrame, steps: pd.DataFrame, dataset: str)
         f"({row['low']:.4f} to {row['high']:.4f})"
         for row in steps.to_dict("records")
     )
-    note = f"deviation of S-DPO over that of MSL with ATS, {one['seeds']} seeds; NDCG@10: {changes}"
+    note = f"deviation of S-DPO over that of MSL with ATS, {one['seeds']} seeds"
+    if pd.isna(one["ratio"]):
+        note += ", of which the latter is 0: no ratio"
+    note += f"; NDCG@10: {changes}"
     holds = bool((steps["low"] > 0).all() and one["low"] > 1)
     values = {"value": one["ratio"], "low": one["low"], "high": one["high"]}
     return [_finding("4c", dataset, holds, note, **values)]

@@ -104,11 +104,15 @@ def findings(values: Values, *, n_resamples: int) -> list[dict[str, Any]]:
     """Statement 3a on each data set, and 3b: by which factor the one's best temperature is above the other's.
 
     3a holds if the interval of the best temperature lies inside the range, above 1; 3b if the interval of the
-    factor lies above 1, where which of the two is on top is not part of it.
+    factor lies above 1, where which of the two is on top is not part of it. Without a hit at any temperature
+    a data set has no best one, and neither holds.
     """
     resampled = _resampled(values, n_resamples)
     best = _best_table(values, resampled)
-    return [*(_inside_range(row, values) for _, row in best.iterrows()), _factor(best, resampled)]
+    inside = [_inside_range(row, values) for _, row in best.iterrows()]
+    has_hits = all(of_dataset["value"].any() for of_dataset in values.values())
+    factor = _factor(best, resampled) if has_hits else _nothing("3b", "; ".join(values))
+    return [*inside, factor]
 
 
 def joined_findings(
@@ -138,6 +142,8 @@ def _best_table(values: Values, resampled: Mapping[str, np.ndarray]) -> pd.DataF
 
 def _inside_range(row: pd.Series, values: Values) -> dict[str, Any]:
     tried = sorted(values[row["dataset"]]["temperature"].unique())
+    if not values[row["dataset"]]["value"].any():
+        return _nothing("3a", row["dataset"])
     return {
         "spec": "msl",
         "number": "3a",
@@ -148,6 +154,11 @@ def _inside_range(row: pd.Series, values: Values) -> dict[str, Any]:
         "low": row["low"],
         "high": row["high"],
     }
+
+
+def _nothing(number: str, dataset: str) -> dict[str, Any]:
+    note = "no hit at any temperature on one of them" if ";" in dataset else "no hit at any temperature"
+    return {"spec": "msl", "number": number, "dataset": dataset, "holds": False, "note": note}
 
 
 def _factor(best: pd.DataFrame, resampled: Mapping[str, np.ndarray]) -> dict[str, Any]:

@@ -192,6 +192,11 @@ def test_an_optimum_counts_where_its_interval_is_above_both_ends(low: float, hel
     assert adaptive["holds"]
     at_end = table.assign(value=[0.02, 0.015, 0.009, 0.014])
     assert not statements.temperature_statements(at_end, "made")[0]["holds"]
+    missed = statements.temperature_statements(table.assign(value=0.0, low=0.0), "made")
+    assert [(each["number"], each["holds"], "value" in each) for each in missed] == [
+        ("3a", False, False),
+        ("3c", False, False),
+    ]
 
 
 def test_rows_for_the_registry_name_printed_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

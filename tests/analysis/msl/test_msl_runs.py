@@ -100,6 +100,22 @@ def test_deviations_and_their_ratio_are_those_of_the_runs() -> None:
     assert not found["holds"]
 
 
+def test_runs_without_a_hit_have_no_ratio() -> None:
+    seeds = pd.DataFrame(
+        [(name, s, "NDCG", 10, hit * s) for name, hit in (("msl_ats", 0.0), ("sdpo", 0.1)) for s in (0, 1)],
+        columns=["method", "seed", "metric", "k", "value"],
+    )
+    spread = stability.spread_table(seeds)
+    assert spread.loc[spread["method"] == "sdpo", ["ratio", "low", "high"]].isna().all(axis=None)
+    steps = pd.DataFrame(
+        [("sdpo", "lml", 0.1, 0.05, 0.15), ("msl_ats", "sdpo", 0.1, 0.05, 0.15)],
+        columns=["method", "reference", "difference", "low", "high"],
+    )
+    (found,) = table_statements.stability_statement(spread, steps, "made")
+    assert not found["holds"]
+    assert ", of which the latter is 0: no ratio" in found["note"]
+
+
 def test_rows_of_table_3_name_printed_values(tmp_path: Path) -> None:
     spread = pd.DataFrame(
         {"method": ["sdpo", "msl_ats"], "metric": "NDCG", "k": 10, "mean": 0.02, "deviation": 0.001}

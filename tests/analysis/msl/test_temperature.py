@@ -72,6 +72,19 @@ def test_the_statement_needs_best_temperatures_that_differ_for_sure() -> None:
     assert unsure["low"] < 1 < unsure["high"]
 
 
+def test_without_a_hit_there_is_no_best_temperature() -> None:
+    missed = values(2.0, noise=0.0).assign(value=0.0)
+    found = temperature.findings({"toy": values(2.0, noise=0.01), "book": missed}, n_resamples=50)
+    assert [(each["number"], each["dataset"], each["holds"]) for each in found] == [
+        ("3a", "toy", True),
+        ("3a", "book", False),
+        ("3b", "toy; book", False),
+    ]
+    assert "value" not in found[1]
+    assert found[1]["note"] == "no hit at any temperature"
+    assert found[2]["note"] == "no hit at any temperature on one of them"
+
+
 def test_a_curve_has_a_row_a_temperature_with_its_interval() -> None:
     curve = temperature.curve_table({"toy": values(2.0, noise=0.1)}, n_resamples=200)
     assert curve["temperature"].tolist() == list(GRID)
