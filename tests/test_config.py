@@ -349,6 +349,15 @@ def test_an_unknown_override_names_those_near_it(name: str, near: str) -> None:
         override(config.PAPER, **{name: 1})
 
 
+def test_a_spread_needs_two_seeds_and_a_curve_over_temperatures_one() -> None:
+    with pytest.raises(InputError, match=r"msl_tables.stability.seeds is \(0,\): a spread needs two or more"):
+        override(config.PAPER, **{"msl_tables.stability.seeds": (0,)})
+    changed = override(config.PAPER, **{"msl_tables.temperature.seeds": (0,)})
+    assert changed.msl_tables.temperature.seeds == (0,)
+    with pytest.raises(InputError, match="seeds is empty: name at least one"):
+        override(config.PAPER, **{"msl_tables.temperature.seeds": ()})
+
+
 def test_settings_that_must_fit_each_other_may_come_in_any_order() -> None:
     names = {"msl_tables.cost_windows": 16, "msl_tables.cost_batch": 4}  # 16 are too few for the 128 before
     for order in (names, dict(reversed(names.items()))):

@@ -52,8 +52,8 @@ class StabilityConfig:
             "users_per_batch", "fewer_windows",
         )  # fmt: skip
         settle(self, "msl_tables.stability", positive=positive)
-        if len(self.seeds) < 2:
-            raise InputError(f"msl_tables.stability.seeds is {self.seeds}: a spread needs two or more")
+        if not self.seeds:
+            raise InputError("msl_tables.stability.seeds is empty: name at least one seed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +108,10 @@ class MSLTablesConfig:
             unknown = [name for name in getattr(self, group) if name not in known]
             if unknown:
                 raise InputError(f"msl_tables.{group} has {unknown}: choose among {', '.join(known)}")
+        if len(self.stability.seeds) < 2:
+            raise InputError(
+                f"msl_tables.stability.seeds is {self.stability.seeds}: a spread needs two or more"
+            )
         if TABLE_METHODS[0] not in self.methods:
             raise InputError(f"msl_tables.methods lacks {TABLE_METHODS[0]!r}, which the others refer to")
         if self.cost_windows < 2 * self.cost_batch:
