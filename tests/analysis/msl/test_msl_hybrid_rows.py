@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -106,6 +107,13 @@ def test_4b_holds_if_msl_is_above_lml_with_both(llara: float, a_llmrec: float, h
     (found,) = table_statements.hybrid_statements({"made": changes(llara, a_llmrec)})
     assert found["holds"] is holds
     assert (found["number"], found["dataset"], found["value"]) == ("4b", "made", min(llara, a_llmrec))
+
+
+def test_4b_has_no_interval_without_a_hit() -> None:
+    (found,) = table_statements.hybrid_statements({"made": changes(0.0, 0.1).assign(low=0.0, high=0.0)})
+    assert not found["holds"]
+    assert np.isnan([found["low"], found["high"]]).all()
+    assert found["note"].startswith("paired difference of NDCG@10: llara_msl_ats 0.0000 in each window, ")
 
 
 def test_4b_is_not_tested_by_one_of_the_two() -> None:
