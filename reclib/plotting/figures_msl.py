@@ -125,6 +125,8 @@ def temperature_curve(table: pd.DataFrame, ax: Axes) -> None:
             yerr=arms(rows["value"], rows["low"], rows["high"]),
             line=style.line,
         )
+    if not table["value"].any():
+        ax.set_ylim(bottom=0)  # no hit anywhere: matplotlib would centre the axis on 0
     ax.set_xlabel("temperature τ")
     is_adaptive = table["temperature_low"].notna().any()
     note(

@@ -135,6 +135,12 @@ def test_an_interval_that_misses_a_constant_by_a_rounding_error_is_drawn_and_a_r
     np.testing.assert_allclose(arms([1.0, 2.0], [0.5, 2.5], [1.5, 3.0]), [[0.5, -0.5], [0.5, 1.0]])
 
 
+def test_a_temperature_curve_without_a_hit_has_no_negative_ticks() -> None:
+    example = EXAMPLES["temperature_curve"]
+    (ax,) = drawn(example, example.table.assign(value=0.0, low=0.0, high=0.0)).axes
+    assert ax.get_ylim()[0] == 0
+
+
 def test_an_adaptive_temperature_is_a_point_with_its_range() -> None:
     example = EXAMPLES["temperature_curve"]
     (ax,) = drawn(example, example.table).axes
