@@ -23,6 +23,7 @@ OURS = "msl_ats"
 SAME_REFERENCE = "sdpo_same_reference"  # S-DPO's own draws alone: one adapter of LML for all seeds
 STABILITY_METHODS = (*METHODS, SAME_REFERENCE)
 PRINTED = {PREFERENCE: "S-DPO", OURS: "MSL"}  # names in [MSL] Table 3
+PRINTED_SOURCES = ("msl_book", "msl_toy")  # data sets of [MSL] Table 3
 _KEYS = ["metric", "k"]
 Ranked = Mapping[tuple[str, int], Artifact]
 
@@ -121,8 +122,8 @@ def shown_seeds(seeds: pd.DataFrame, *, k: int = 10) -> pd.DataFrame:
 
 
 def printed_rows(spread: pd.DataFrame, dataset: str, seeds: tuple[int, ...]) -> list[dict[str, Any]]:
-    """Rows of [MSL] Table 3 for the registry; none where the data set is not the paper's."""
-    if dataset not in PRINTED_DATASETS:
+    """Rows of [MSL] Table 3 for the registry; none where the data set is not one of the table's."""
+    if dataset not in PRINTED_SOURCES:
         return []
     rows = spread[(spread["metric"] == "NDCG") & (spread["k"] == 10) & spread["method"].isin(list(PRINTED))]
     about = {"paper": "MSL", "table": "3", "dataset": PRINTED_DATASETS[dataset], "protocol": "exact_top_k"}

@@ -121,6 +121,7 @@ def test_rows_of_table_3_name_printed_values(tmp_path: Path) -> None:
         {"method": ["sdpo", "msl_ats"], "metric": "NDCG", "k": 10, "mean": 0.02, "deviation": 0.001}
     )
     assert stability.printed_rows(spread, "synthetic", (0, 1)) == []
+    assert stability.printed_rows(spread, "msl_office", (0, 1)) == [], "Table 3 has Book and Toy"
     rows = stability.printed_rows(spread, "msl_toy", (0, 1))
     registry.record(rows, "test", profile="smoke", folder=tmp_path)
     found = registry.reproduction(tmp_path).query("table == '3' and dataset == 'Toy'")
