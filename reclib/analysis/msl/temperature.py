@@ -96,7 +96,10 @@ def best_temperatures(values: pd.DataFrame, *, n_resamples: int) -> np.ndarray:
 
 
 def best_table(values: Values, *, n_resamples: int) -> pd.DataFrame:
-    """Where the best temperature lies: dataset, best, low, high (of its resamples), runs."""
+    """Where the best temperature lies: dataset, best, low, high (of its resamples), runs.
+
+    The three are missing for a data set without a hit at any temperature.
+    """
     return _best_table(values, _resampled(values, n_resamples))
 
 
@@ -135,6 +138,8 @@ def _best_table(values: Values, resampled: Mapping[str, np.ndarray]) -> pd.DataF
     for dataset, of_dataset in values.items():
         best = of_dataset.groupby("temperature")["value"].mean().idxmax()
         low, high = np.quantile(resampled[dataset], (0.025, 0.975))
+        if not of_dataset["value"].any():
+            best = low = high = np.nan
         runs = of_dataset.groupby(["temperature", "seed"]).ngroups
         rows.append((dataset, best, low, high, runs))
     return pd.DataFrame(rows, columns=["dataset", "best", "low", "high", "runs"])

@@ -81,6 +81,9 @@ def test_without_a_hit_there_is_no_best_temperature() -> None:
         ("3b", "toy; book", False),
     ]
     assert "value" not in found[1]
+    table = temperature.best_table({"toy": values(2.0, noise=0.01), "book": missed}, n_resamples=50)
+    assert table["best"].isna().tolist() == [False, True]
+    assert table["high"].isna().tolist() == [False, True]
     assert found[1]["note"] == "no hit at any temperature"
     assert found[2]["note"] == "no hit at any temperature on one of them"
 
