@@ -35,6 +35,7 @@ def free_port() -> int:
 def in_processes(workdir: Path, name: str, n_processes: int) -> dict[str, torch.Tensor]:
     """The adapter that so many processes train together."""
     code = f"from tests.training.test_processes import *; train(Path({str(workdir)!r}), {name!r})"
+    code += "; torch.distributed.destroy_process_group()"  # its threads must not outlive the interpreter
     shared = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     shared |= {"WORLD_SIZE": str(n_processes), "ACCELERATE_USE_CPU": "true"}
     running = [
