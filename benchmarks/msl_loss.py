@@ -12,7 +12,8 @@ one forward and backward pass:
   log(Σ exp(f/τ)) by exp and log;
 - dense: the best simple dense form: full logits and a mask at unforced positions only, logsumexp;
 - ours: `valid_logits` and `masked_softmax_loss` of `reclib.kernels`;
-- compiled: the same through `torch.compile`, compiled before anything is measured.
+- compiled: the same through `torch.compile`, compiled on its valid tokens before anything is measured, so
+  that its memory lacks theirs.
 
 Each side runs in a process of its own on one thread. Time: CPU seconds of a pass, best of several after
 a warm-up. Memory: the process's resident high-water mark over the first pass at full size, less what

@@ -113,9 +113,9 @@ def findings(values: Values, *, n_resamples: int) -> list[dict[str, Any]]:
     resampled = _resampled(values, n_resamples)
     best = _best_table(values, resampled)
     inside = [_inside_range(row, values) for _, row in best.iterrows()]
-    has_hits = all(of_dataset["value"].any() for of_dataset in values.values())
-    factor = _factor(best, resampled) if has_hits else _nothing("3b", "; ".join(values))
-    return [*inside, factor]
+    if best["best"].isna().any():
+        return [*inside, _no_hit("3b", "; ".join(values), "no hit at any temperature on one of them")]
+    return [*inside, _factor(best, resampled)]
 
 
 def joined_findings(
@@ -147,8 +147,8 @@ def _best_table(values: Values, resampled: Mapping[str, np.ndarray]) -> pd.DataF
 
 def _inside_range(row: pd.Series, values: Values) -> dict[str, Any]:
     tried = sorted(values[row["dataset"]]["temperature"].unique())
-    if not values[row["dataset"]]["value"].any():
-        return _nothing("3a", row["dataset"])
+    if pd.isna(row["best"]):
+        return _no_hit("3a", row["dataset"], "no hit at any temperature")
     return {
         "spec": "msl",
         "number": "3a",
@@ -161,8 +161,7 @@ def _inside_range(row: pd.Series, values: Values) -> dict[str, Any]:
     }
 
 
-def _nothing(number: str, dataset: str) -> dict[str, Any]:
-    note = "no hit at any temperature on one of them" if ";" in dataset else "no hit at any temperature"
+def _no_hit(number: str, dataset: str, note: str) -> dict[str, Any]:
     return {"spec": "msl", "number": number, "dataset": dataset, "holds": False, "note": note}
 
 
