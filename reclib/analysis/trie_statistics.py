@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from reclib.analysis.findings import Finding, finding
 from reclib.analysis.long_tail import PRINTED_DATASETS, at_hand, with_others
 from reclib.assets import is_fetched, locate
 from reclib.config import DataConfig, LMConfig, Profile
@@ -145,17 +146,16 @@ def printed_rows(summary: pd.DataFrame) -> list[dict[str, Any]]:
     return rows
 
 
-def statement_rows(summary: pd.DataFrame) -> list[dict[str, Any]]:
+def statement_rows(summary: pd.DataFrame) -> list[Finding]:
     """Statements 6a (built in under a second) and 6b (AVT as printed, within 1 %) of the specification."""
     rows = []
     for row in summary.to_dict("records"):
-        shared = {"spec": "msl", "dataset": row["dataset"], "note": f"tokenizer {row['tokenizer']}"}
-        seconds = row["build_seconds"]
-        rows.append({**shared, "number": "6a", "holds": seconds < 1, "value": seconds})
+        dataset, note, seconds = row["dataset"], f"tokenizer {row['tokenizer']}", row["build_seconds"]
+        rows.append(finding("msl", "6a", dataset, seconds < 1, note, value=seconds))
         printed = PRINTED_AVT.get(row["dataset"]) if row["tokenizer"] == LLAMA3 else None
         if printed is not None:
             avt = row["mean_valid_tokens"]
-            rows.append({**shared, "number": "6b", "holds": abs(avt / printed - 1) < 0.01, "value": avt})
+            rows.append(finding("msl", "6b", dataset, abs(avt / printed - 1) < 0.01, note, value=avt))
     return rows
 
 

@@ -79,14 +79,6 @@ def group_means(
     return GroupMeans(keys, tuple(groups), mean, total.astype(np.int64), draws, n_draws)
 
 
-def interval(draws: np.ndarray, *, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-    """Percentile interval over the first axis, resamples without a value left out; NaN where none has one."""
-    is_empty = np.isnan(draws).all(axis=0)
-    tails = ((1 - level) / 2, (1 + level) / 2)
-    low, high = np.nanquantile(np.where(is_empty, 0.0, draws), tails, axis=0)
-    return np.where(is_empty, np.nan, low), np.where(is_empty, np.nan, high)
-
-
 def _wide(hits: pd.DataFrame, n_windows: int) -> tuple[pd.DataFrame, np.ndarray]:
     """The (method, metric, k) of each column, and the values (W, M)."""
     column = hits.groupby(KEYS, sort=False, dropna=False).ngroup()

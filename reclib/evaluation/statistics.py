@@ -10,6 +10,7 @@ import numpy as np
 from reclib.schema import InputError
 
 _BLOCK = 4_000_000  # entries of one block of resampling weights: 32 MB
+_ROUNDING = 1e-12  # share of a value that an interval must exceed to be more than rounding
 LEVEL = 0.95
 
 
@@ -34,13 +35,11 @@ def bootstrap_interval(
 
     Columns share their resamples, so intervals of several metrics of the same windows belong together.
 
-    values: (W,) or (W, M); cluster: see `resampled_means`. Returns low and high, each () or (M,).
-    Raises InputError on an empty array, a NaN, and a level outside (0, 1).
+    values: (W,) or (W, M); cluster: see `resampled_means`. Returns `percentile_interval` of the means, each
+    end () or (M,). Raises InputError on an empty array, a NaN, and a level outside (0, 1).
     """
-    tails = _tails(level)
     means = resampled_means(values, generator=generator, cluster=cluster, n_resamples=n_resamples)
-    low, high = np.quantile(means, tails, axis=0)
-    return low, high
+    return percentile_interval(means, level=level)
 
 
 def estimate(
@@ -89,22 +88,38 @@ def paired_bootstrap(
     )
 
 
+def percentile_interval(draws: np.ndarray, *, level: float = LEVEL) -> tuple[np.ndarray, np.ndarray]:
+    """Percentiles over the first axis, NaN where the draws are all one value.
+
+    Windows that are all alike, as without any hit, say nothing of how other windows may differ, and an
+    interval "0 to 0" would claim that they cannot. Draws without a value (NaN) are left out.
+
+    draws: (n_resamples, …). Returns low and high, (…). Raises InputError for a level outside (0, 1).
+    """
+    tails = _tails(level)
+    is_empty = np.isnan(draws).all(axis=0)
+    ends = np.nanquantile(np.where(is_empty, 0.0, draws), tails, axis=0)
+    is_known = ~is_empty & (ends[1] - ends[0] > _ROUNDING * abs(ends).max(axis=0))
+    low, high = np.where(is_known, ends, np.nan)
+    return low, high
+
+
 def seeds_interval(
     by_seed: np.ndarray, draws: np.ndarray, *, level: float = LEVEL
 ) -> tuple[np.ndarray, np.ndarray]:
     """Interval of the mean over R seeds of what is known of each seed from a sample of windows.
 
-    Of one seed: percentiles of its draws, so it speaks of other windows and not of other runs. Of several:
-    mean ± `half_width`. Percentiles of resampled seeds would be too narrow: of three seeds no resample lies
-    far below the worst.
+    Of one seed: `percentile_interval` of its draws, so it speaks of other windows and not of other runs. Of
+    several: mean ± `half_width`, and NaN for its reason where that is 0. Percentiles of resampled seeds would
+    be too narrow: of three seeds no resample lies far below the worst.
 
     by_seed: (R, …); draws: (n_resamples, R, …), the same on resampled windows. Returns low and high, (…).
     """
     if len(by_seed) == 1:
-        low, high = np.nanquantile(draws[:, 0], _tails(level), axis=0)
-        return low, high
+        return percentile_interval(draws[:, 0], level=level)
     mean = by_seed.mean(axis=0)
     half = half_width(by_seed, np.nanstd(draws.mean(axis=1), axis=0), level=level)
+    half = np.where(half > _ROUNDING * abs(mean), half, np.nan)
     return mean - half, mean + half
 
 

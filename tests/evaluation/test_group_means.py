@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reclib.evaluation.group_means import group_means, interval
-from reclib.evaluation.statistics import bootstrap_interval
+from reclib.evaluation.group_means import group_means
+from reclib.evaluation.statistics import bootstrap_interval, percentile_interval
 from reclib.schema import InputError
 
 
@@ -30,7 +30,7 @@ def test_means_are_those_of_each_group() -> None:
     assert found.n.tolist() == [2, 2, 0]
     assert found.keys["method"].tolist() == ["a", "b"]
     assert found.of("b").mean.ravel()[:2].tolist() == [0.5, 0]
-    low, high = interval(found.draws)
+    low, high = percentile_interval(found.draws)
     assert np.isnan([low[2], high[2]]).all()
     with pytest.raises(InputError, match="no method 'c': there are a, b"):
         found.of("c")
@@ -42,7 +42,7 @@ def test_one_window_a_user_is_the_bootstrap_of_the_package() -> None:
         long(a=values), ["x"] * 300, np.arange(300), groups=["x"], generator=generator(), n_resamples=500
     )
     expected = bootstrap_interval(values, generator=generator(), n_resamples=500)
-    np.testing.assert_allclose(np.ravel(interval(found.draws)), expected, rtol=1e-12)
+    np.testing.assert_allclose(np.ravel(percentile_interval(found.draws)), expected, rtol=1e-12)
 
 
 def test_windows_of_a_user_go_together() -> None:
@@ -52,10 +52,10 @@ def test_windows_of_a_user_go_together() -> None:
     widths = []
     for users in (np.repeat(np.arange(100), 10), np.arange(1000)):
         found = group_means(long(a=copied), ["x"] * 1000, users, groups=["x"], generator=generator())
-        low, high = interval(found.draws)
+        low, high = percentile_interval(found.draws)
         widths.append(float((high - low)[0, 0]))
     single = group_means(long(a=values), ["x"] * 100, np.arange(100), groups=["x"], generator=generator())
-    low, high = interval(single.draws)
+    low, high = percentile_interval(single.draws)
     assert widths[0] == pytest.approx(float((high - low)[0, 0]), rel=1e-9)
     assert widths[0] > 2.5 * widths[1]
 

@@ -103,8 +103,9 @@ def test_summary_gives_means_of_all_and_of_each_group() -> None:
     assert by["catalogue_nll", "tail"] == pytest.approx((2 + 3 + 4) / 3)
     assert means["n"].tolist() == [5] * 3 + [2] * 3 + [3] * 3
     assert means.columns.tolist() == ["metric", "k", "group", "value", "low", "high", "n"]
-    assert (means["low"] <= means["value"]).all()
-    assert (means["value"] <= means["high"]).all()
+    known = means.dropna(subset=["low", "high"])
+    assert (known["low"] <= known["value"]).all()
+    assert (known["value"] <= known["high"]).all()
 
 
 def test_summary_keeps_methods_apart_and_empty_groups_out() -> None:
@@ -140,7 +141,7 @@ def test_summary_keeps_a_users_windows_together() -> None:
         summarise(table, generator=np.random.default_rng(0), cluster=users).loc[0, ["low", "high"]]
         for users in (np.zeros(5), np.arange(5))
     )
-    assert (low, high) == (2 / 5, 2 / 5), "one user: no resample differs"
+    assert np.isnan([low, high]).all(), "one user: no resample differs, so there is no interval"
     assert low_alone < 2 / 5 < high_alone
 
 

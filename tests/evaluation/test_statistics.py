@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy import stats
@@ -59,14 +59,30 @@ def test_blocks_change_neither_weights_nor_intervals(monkeypatch: pytest.MonkeyP
 
 @given(arrays.arrays(np.float64, st.integers(1, 20), elements=st.floats(-10, 10)))
 def test_interval_lies_within_the_values_and_shifts_with_them(values: np.ndarray) -> None:
+    assume(np.ptp(values) > 1e-6)
     low, high = bootstrap_interval(values, generator=generator(), n_resamples=40)
     assert values.min() - 1e-9 <= low <= high <= values.max() + 1e-9
     shifted = bootstrap_interval(values + 5, generator=generator(), n_resamples=40)
     assert shifted == pytest.approx((low + 5, high + 5))
 
 
-def test_one_window_has_an_interval_of_no_width() -> None:
-    assert bootstrap_interval(np.array([0.5]), generator=generator()) == (0.5, 0.5)
+@pytest.mark.parametrize("values", [np.array([0.5]), np.zeros(9), np.full(9, 0.1), np.full((3, 9), 0.1)])
+def test_values_that_are_all_alike_have_no_interval(values: np.ndarray) -> None:
+    """One window, windows without a hit, and the same in several seeds: 0 of 9 is not "surely 0"."""
+    found = estimate(values, generator=generator())
+    assert found.mean == pytest.approx(values.ravel()[0])
+    assert np.isnan([found.low, found.high]).all()
+    low, high = bootstrap_interval(
+        np.stack([values.ravel(), np.arange(values.size)], 1), generator=generator()
+    )
+    assert np.isnan([low[0], high[0]]).all()
+    assert values.size == 1 or low[1] < high[1], "of the other column"
+
+
+def test_seeds_of_constant_values_that_differ_have_the_interval_of_the_seeds() -> None:
+    values = np.array([[0.0] * 5, [0.1] * 5, [0.2] * 5])
+    found = estimate(values, generator=generator())
+    assert (found.low, found.high) == pytest.approx((0.1 - 0.248, 0.1 + 0.248), abs=1e-3)  # t of 2: 4.303
 
 
 @pytest.mark.parametrize(
@@ -96,7 +112,9 @@ def test_pairing_removes_what_the_windows_share() -> None:
 
 def test_equal_methods_differ_by_nothing() -> None:
     a = np.arange(10.0)
-    assert paired_bootstrap(a, a, generator=generator()) == (0.0, 0.0, 0.0, 10)
+    found = paired_bootstrap(a, a, generator=generator())
+    assert (found.mean, found.n) == (0.0, 10)
+    assert np.isnan([found.low, found.high]).all()
 
 
 def test_seeds_that_disagree_widen_the_interval_to_that_of_students_t() -> None:

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from reclib.evaluation.group_means import GroupMeans, group_means, interval
+from reclib.evaluation.group_means import GroupMeans, group_means
+from reclib.evaluation.statistics import percentile_interval
 from reclib.schema import InputError
 
 POOLED = "pooled"
@@ -60,7 +61,7 @@ def matched_contrast(
     if not (n > 0).all(axis=1).any():
         raise InputError("no decile has test examples of the prior's head and of its tail: use fewer groups")
     point = _differences(means.mean[None], means.n[None])
-    low, high = interval(_differences(means.draws, means.n_draws))
+    low, high = percentile_interval(_differences(means.draws, means.n_draws))
     ranges = [_range(counts, decile == group) for group in range(1, n_groups + 1)]
     sizes = [*n.tolist(), n[(n > 0).all(axis=1)].sum(axis=0).tolist()]
     ends = [*ranges, (int(counts[1:].min()), int(counts[1:].max()))]

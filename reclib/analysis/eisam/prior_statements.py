@@ -13,6 +13,7 @@ import pandas as pd
 from reclib.analysis.eisam.prior_effects import Dominance
 from reclib.analysis.eisam.prior_study import GRADED, TUNED, UNTUNED
 from reclib.analysis.eisam.sharpness_bounds import log_slope
+from reclib.analysis.findings import Finding, row_finding
 from reclib.evaluation.correlation import Correlation
 from reclib.evaluation.metrics import METHOD
 from reclib.schema import GROUP, METRIC, VALUE, K
@@ -27,8 +28,6 @@ SLOPE_ROOT, SLOPE_FAST, SLOPE_NEAR = (
     -1.0,
     0.1,
 )  # of (6) and (7) over n; logarithms of n bend both [ours]
-
-Finding = dict[str, Any]
 
 
 def both_matter_statement(
@@ -55,7 +54,9 @@ def both_matter_statement(
         f"({own['data']['low']:.2f} to {own['data']['high']:.2f}); more than SASRec's: "
         f"{_yes(is_above_id)}; than with shuffled titles: {_yes(is_above_chance)}"
     )
-    return _finding("2", dataset, are_above and is_above_id and is_above_chance, note, own["prior"])
+    return row_finding(
+        "eisam", "2", dataset, are_above and is_above_id and is_above_chance, note, own["prior"], value=VALUE
+    )
 
 
 def intersection_statement(cells: pd.DataFrame, contrasts: pd.DataFrame, dataset: str, k: int) -> Finding:
@@ -73,7 +74,9 @@ def intersection_statement(cells: pd.DataFrame, contrasts: pd.DataFrame, dataset
         f"HH − HT − TH + TT of NDCG@{k}; highest cell {highest}; of log P "
         f"{graded[VALUE]:.2f} ({graded['low']:.2f} to {graded['high']:.2f})"
     )
-    return _finding("3", dataset, highest == "HH" and bool(found["low"] > 0), note, found)
+    return row_finding(
+        "eisam", "3", dataset, highest == "HH" and bool(found["low"] > 0), note, found, value=VALUE
+    )
 
 
 def dominance_statement(tuned: Dominance, untuned: Dominance, dataset: str) -> Finding:
@@ -88,7 +91,7 @@ def dominance_statement(tuned: Dominance, untuned: Dominance, dataset: str) -> F
         f"deviance by log n over that by log q, log P of the target, {TUNED}; {UNTUNED}: {untuned.value:.2g} "
         f"({untuned.low:.2g} to {untuned.high:.2g})"
     )
-    return _finding("4", dataset, holds, note, tuned._asdict())
+    return row_finding("eisam", "4", dataset, holds, note, tuned._asdict(), value=VALUE)
 
 
 def cost_statement(cost: pd.DataFrame, naive: pd.DataFrame, dataset: str) -> Finding:
@@ -111,7 +114,7 @@ def cost_statement(cost: pd.DataFrame, naive: pd.DataFrame, dataset: str) -> Fin
         f"the batch; low and high: least and largest"
     )
     row = {VALUE: worst["eisam"], "low": three["ratio"].min(), "high": three["ratio"].max()}
-    return _finding("9", dataset, bool(holds), note, row)
+    return row_finding("eisam", "9", dataset, bool(holds), note, row, value=VALUE)
 
 
 def gap_statement(
@@ -132,7 +135,7 @@ def gap_statement(
         f"({correlation.low:.2f} to {correlation.high:.2f}); terms of (6), (7): {root:.2f}, {fast:.2f}"
     )
     found = {VALUE: row["difference"], "low": row["difference_low"], "high": row["difference_high"]}
-    return _finding("10", dataset, bool(holds), note, found)
+    return row_finding("eisam", "10", dataset, bool(holds), note, found, value=VALUE)
 
 
 def identity_statement(identities: pd.DataFrame, dataset: str) -> Finding:
@@ -145,7 +148,7 @@ def identity_statement(identities: pd.DataFrame, dataset: str) -> Finding:
         f"largest distance, over the gradient's length, of {len(identities)} identities: {worst['identity']}"
     )
     row = {VALUE: worst["difference"], "low": np.nan, "high": np.nan}
-    return _finding("11", dataset, bool(worst["difference"] <= IDENTICAL), note, row)
+    return row_finding("eisam", "11", dataset, bool(worst["difference"] <= IDENTICAL), note, row, value=VALUE)
 
 
 def _tuned(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
@@ -156,8 +159,3 @@ def _tuned(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
 
 def _yes(is_so: bool) -> str:
     return "yes" if is_so else "no"
-
-
-def _finding(number: str, dataset: str, holds: bool, note: str, row: Any) -> Finding:
-    numbers = {name: row[name] for name in (VALUE, "low", "high")}
-    return {"spec": "eisam", "number": number, "dataset": dataset, "holds": holds, "note": note, **numbers}

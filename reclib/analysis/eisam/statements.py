@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
 from reclib.analysis.eisam.cells import EISAM, ERM, REWEIGHT, SAM, UNWEIGHTED
+from reclib.analysis.findings import Finding, row_finding
 from reclib.evaluation.metrics import ALL, HEAD, METHOD, TAIL
 from reclib.schema import GROUP, METRIC
 
@@ -16,7 +15,7 @@ PRESERVED = -0.01  # change of NDCG@10, in shares of ERM's, that still counts as
 SHARPER = 0.1  # change of the head's sharpness, in shares of ERM's, up to which it is not sharper
 
 
-def two_tails_statements(tails: pd.DataFrame, correlation: pd.DataFrame) -> list[dict[str, Any]]:
+def two_tails_statements(tails: pd.DataFrame, correlation: pd.DataFrame) -> list[Finding]:
     """Statement 1, a row a data set: both heads hold over half, Spearman's correlation is below 0.8.
 
     Its whole interval has to be. tails: `long_tail.two_tails`; correlation:
@@ -31,24 +30,16 @@ def two_tails_statements(tails: pd.DataFrame, correlation: pd.DataFrame) -> list
     ]
 
 
-def _two_tails_statement(shares: pd.Series, found: pd.Series) -> dict[str, Any]:
+def _two_tails_statement(shares: pd.Series, found: pd.Series) -> Finding:
     note = (
         f"Spearman of prior and data; the top 20 % hold {shares['prior']:.2f} of the prior, "
         f"{shares['data']:.2f} of the data"
     )
-    return {
-        "spec": "eisam",
-        "number": "1",
-        "dataset": found["dataset"],
-        "holds": bool(shares.min() > HEAVY and found["high"] < SAME),
-        "value": found["value"],
-        "low": found["low"],
-        "high": found["high"],
-        "note": note,
-    }
+    holds = bool(shares.min() > HEAVY and found["high"] < SAME)
+    return row_finding("eisam", "1", found["dataset"], holds, note, found, value="value")
 
 
-def tail_gain_statement(differences: pd.DataFrame) -> list[dict[str, Any]]:
+def tail_gain_statement(differences: pd.DataFrame) -> list[Finding]:
     """Statement 5: EISAM minus ERM and minus SAM on tail targets, HR@10 and NDCG@10: all intervals above 0.
 
     differences: rows of `sequence_tables.differences_table`. `value` is the weakest of NDCG@10.
@@ -56,7 +47,7 @@ def tail_gain_statement(differences: pd.DataFrame) -> list[dict[str, Any]]:
     return _tail_statements(differences, "5", (ERM, SAM), metrics=("HR", "NDCG"))
 
 
-def overall_statement(differences: pd.DataFrame) -> list[dict[str, Any]]:
+def overall_statement(differences: pd.DataFrame) -> list[Finding]:
     """Statement 6: the interval of EISAM minus ERM in overall NDCG@10 lies above −1 % of ERM's mean."""
     found = []
     rows = _of_eisam(differences, (ERM,), ALL, ("NDCG",))
@@ -66,11 +57,11 @@ def overall_statement(differences: pd.DataFrame) -> list[dict[str, Any]]:
         note = f"EISAM minus ERM, NDCG@10 on all targets: {100 * row['change']:+.1f} % of ERM's {mean:.4f}"
         if not kept and row["high"] > PRESERVED * mean:
             note += "; the interval holds both a loss of over 1 % and less"
-        found.append(_row("6", row["dataset"], kept, note, row))
+        found.append(row_finding("eisam", "6", row["dataset"], kept, note, row))
     return found
 
 
-def attribution_statement(differences: pd.DataFrame) -> list[dict[str, Any]]:
+def attribution_statement(differences: pd.DataFrame) -> list[Finding]:
     """Statement 7: EISAM minus its version without weights and minus re-weighting on the tail, NDCG@10.
 
     Holds if both intervals are above 0; the note has the overall differences beside, as the tail should be
@@ -79,7 +70,7 @@ def attribution_statement(differences: pd.DataFrame) -> list[dict[str, Any]]:
     return _tail_statements(differences, "7", (UNWEIGHTED, REWEIGHT), metrics=("NDCG",))
 
 
-def sharpness_statement(sides: pd.DataFrame, fit: pd.DataFrame, dataset: str) -> list[dict[str, Any]]:
+def sharpness_statement(sides: pd.DataFrame, fit: pd.DataFrame, dataset: str) -> list[Finding]:
     """Statement 8: EISAM's tail sharpness below ERM's and SAM's, and the head's at most 10 % above ERM's.
 
     sides, fit: `sharpness_tables.side_differences`, `fit_table`. Holds if both intervals of the tail are
@@ -97,12 +88,12 @@ def sharpness_statement(sides: pd.DataFrame, fit: pd.DataFrame, dataset: str) ->
         f"head {100 * head['change']:+.0f} % of ERM's; training losses within "
         f"{fit['largest_gap'].max():.3f} nats"
     )
-    return [_row("8", dataset, holds, note, tail.iloc[-1].to_dict())]
+    return [row_finding("eisam", "8", dataset, holds, note, tail.iloc[-1])]
 
 
 def _tail_statements(
     differences: pd.DataFrame, number: str, references: tuple[str, ...], *, metrics: tuple[str, ...]
-) -> list[dict[str, Any]]:
+) -> list[Finding]:
     found = []
     tail = _of_eisam(differences, references, TAIL, metrics)
     overall = _of_eisam(differences, references, ALL, ("NDCG",))
@@ -110,10 +101,10 @@ def _tail_statements(
         beside = overall[overall["dataset"] == dataset].set_index("reference")["difference"]
         words = "; ".join(f"over {name} {beside[name]:+.4f} overall" for name in references)
         won = f"interval above 0 in {int((rows['low'] > 0).sum())} of {len(rows)} comparisons"
-        weakest = rows[rows[METRIC] == "NDCG"].sort_values("low", kind="stable").iloc[0]
+        weakest = rows[rows[METRIC] == "NDCG"].sort_values("low", kind="stable", na_position="first").iloc[0]
         note = f"EISAM on tail targets, {won}; shown: NDCG@10 minus {weakest['reference']}; {words}"
         found.append(
-            _row(number, str(dataset), bool((rows["low"] > 0).all()), _plain(note), weakest.to_dict())
+            row_finding("eisam", number, str(dataset), bool((rows["low"] > 0).all()), _plain(note), weakest)
         )
     return found
 
@@ -127,8 +118,3 @@ def _of_eisam(
 
 def _plain(words: str) -> str:
     return words.replace("_", " ")
-
-
-def _row(number: str, dataset: str, holds: bool, note: str, row: dict[Any, Any]) -> dict[str, Any]:
-    values = {"value": row["difference"], "low": row["low"], "high": row["high"]}
-    return {"spec": "eisam", "number": number, "dataset": dataset, "holds": holds, **values, "note": note}

@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 
 from reclib.data.popularity import HEAD_SHARE, is_head, popularity_ranking
-from reclib.evaluation.group_means import GroupMeans, interval
+from reclib.evaluation.group_means import GroupMeans
 from reclib.evaluation.metrics import METHOD, check_cutoffs
-from reclib.evaluation.statistics import resampling_weights
+from reclib.evaluation.statistics import percentile_interval, resampling_weights
 from reclib.schema import GROUP, METRIC, PAD_IDX, VALUE, InputError, K
 
 # First letter: head or tail in the prior; second: in the data. "TH" is frequent and unknown to the model.
@@ -83,7 +83,7 @@ def cell_table(means: GroupMeans, cells: np.ndarray) -> pd.DataFrame:
     Returns method, metric, k, group (the cell), value, low, high, n (test examples), n_items. A cell without
     test examples has NaN.
     """
-    low, high = interval(means.draws)
+    low, high = percentile_interval(means.draws)
     parts = [
         means.keys.assign(
             group=cell,
@@ -163,7 +163,7 @@ def exposure_table(
         for k in cutoffs:
             shown = _user_counts(user, code[items[:, :k]], len(users))
             value = _ratio(shown.sum(axis=0), wanted.sum(axis=0))
-            low, high = interval(np.concatenate([_ratio(w @ shown, w @ wanted) for w in blocks]))
+            low, high = percentile_interval(np.concatenate([_ratio(w @ shown, w @ wanted) for w in blocks]))
             part = pd.DataFrame({GROUP: CELLS, VALUE: value, "low": low, "high": high})
             part["n"] = wanted.sum(axis=0).astype(np.int64)
             part["n_items"] = [int((cells == cell).sum()) for cell in CELLS]
@@ -198,7 +198,7 @@ def _contrasts(means: GroupMeans, values: np.ndarray, n: np.ndarray) -> np.ndarr
 
 
 def _table(keys: pd.DataFrame, point: np.ndarray, draws: np.ndarray, means: GroupMeans) -> pd.DataFrame:
-    low, high = interval(draws)
+    low, high = percentile_interval(draws)
     parts = [
         keys.assign(contrast=name, value=point[0, at], low=low[at], high=high[at], n=int(means.n.sum()))
         for at, name in enumerate([*CONTRASTS, LOG_ODDS])

@@ -7,11 +7,12 @@ interval says so; where one is about several cells, `value` and its interval are
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from reclib.analysis.findings import Finding, row_finding
 from reclib.analysis.sequence_cells import BASE, FAEREC, Trained
 from reclib.analysis.sequence_tables import (
     GROUP_LABELS,
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 
 WELL_ABOVE = 0.1  # of the backbone's coverage: ours, the paper's gains are 22 % and more
 
-Finding = dict[str, Any]
-
 
 def accuracy_statements(differences: pd.DataFrame) -> list[Finding]:
     """Statements 1a (all targets) and 1b (tail): FAERec minus its backbone, on every backbone of the table.
@@ -43,7 +42,9 @@ def accuracy_statements(differences: pd.DataFrame) -> list[Finding]:
     for number, group in (("1a", ALL), ("1b", TAIL)):
         for dataset, cells in _datasets(rows[rows[GROUP] == group]):
             note = f"FAERec minus backbone, {_won(cells)}; shown: NDCG@10 on {_weakest(cells)['backbone']}"
-            found.append(_finding(number, dataset, bool((cells["low"] > 0).all()), note, _weakest(cells)))
+            found.append(
+                row_finding("faerec", number, dataset, bool((cells["low"] > 0).all()), note, _weakest(cells))
+            )
     return found
 
 
@@ -64,8 +65,13 @@ def proportion_statement(trained: Trained, bench: SequenceBench) -> list[Finding
     table = pd.DataFrame(rows, columns=["dataset", "backbone", "difference", "low", "high"])
     note = "tail over all NDCG@10, FAERec minus backbone; weakest backbone: "
     return [
-        _finding(
-            "1c", dataset, bool((cells["low"] > 0).all()), note + _lowest(cells)["backbone"], _lowest(cells)
+        row_finding(
+            "faerec",
+            "1c",
+            dataset,
+            bool((cells["low"] > 0).all()),
+            note + _lowest(cells)["backbone"],
+            _lowest(cells),
         )
         for dataset, cells in _datasets(table)
     ]
@@ -86,7 +92,7 @@ def best_baseline_statement(against: pd.DataFrame) -> list[Finding]:
             f"NDCG@10 on the tail, FAERec minus the best baseline: at or above on {ahead} of {len(cells)} "
             f"backbones; shown: {weakest['reference']} on {weakest['backbone']}"
         )
-        found.append(_finding("2", dataset, holds, note, weakest))
+        found.append(row_finding("faerec", "2", dataset, holds, note, weakest))
     return found
 
 
@@ -103,12 +109,14 @@ def ablation_statements(from_faerec: pd.DataFrame, from_feature: pd.DataFrame) -
         weakest = _highest(cells)
         lowered = int((cells["high"] < 0).sum())
         text = f"{note}{lowered} of {len(cells)} ablations below FAERec; shown: {_words(weakest[METHOD])}"
-        found.append(_finding("3a", dataset, lowered == len(cells), text, weakest))
+        found.append(row_finding("faerec", "3a", dataset, lowered == len(cells), text, weakest))
     for number, variant in (("3b", "without_item_alignment"), ("3c", "without_curriculum")):
         for dataset, cells in _datasets(_tail_ndcg(from_feature, prefix=variant)):
             weakest = _highest(cells)
             text = f"{note}{_words(variant)} minus without feature alignment, on {weakest['backbone']}"
-            found.append(_finding(number, dataset, bool((cells["high"] < 0).all()), text, weakest))
+            found.append(
+                row_finding("faerec", number, dataset, bool((cells["high"] < 0).all()), text, weakest)
+            )
     return found
 
 
@@ -126,7 +134,7 @@ def group_statements(from_base: pd.DataFrame, from_rival: pd.DataFrame) -> list[
         weakest = _lowest(cells)
         text = f"NDCG@10, FAERec minus backbone, {_won(cells)}; shown: group {weakest[GROUP]} "
         note = text + f"({weakest['n']} targets)"
-        found.append(_finding("4a", dataset, bool((cells["low"] > 0).all()), note, weakest))
+        found.append(row_finding("faerec", "4a", dataset, bool((cells["low"] > 0).all()), note, weakest))
     rows = from_rival[
         (from_rival[METHOD] == FAEREC)
         & (from_rival[GROUP] == GROUP_LABELS[-1])
@@ -135,7 +143,7 @@ def group_statements(from_base: pd.DataFrame, from_rival: pd.DataFrame) -> list[
     for dataset, cells in _datasets(rows):
         weakest = _highest(cells)
         note = f"NDCG@10 of targets of 50 and more, FAERec minus RLMRec-Con, on {weakest['backbone']}"
-        found.append(_finding("4b", dataset, bool((cells["high"] < 0).all()), note, weakest))
+        found.append(row_finding("faerec", "4b", dataset, bool((cells["high"] < 0).all()), note, weakest))
     return found
 
 
@@ -157,7 +165,7 @@ def coverage_statement(coverage: pd.DataFrame, differences: pd.DataFrame) -> lis
             f"{int(is_well_above.sum())} of {len(cells)} (all and tail, "
             f"by backbone) above by more than a tenth; shown: {weakest[GROUP]}"
         )
-        found.append(_finding("5", dataset, bool(is_well_above.all()), note, weakest))
+        found.append(row_finding("faerec", "5", dataset, bool(is_well_above.all()), note, weakest))
     return found
 
 
@@ -174,7 +182,7 @@ def spaces_statement(numbers: pd.DataFrame, steps: pd.DataFrame) -> list[Finding
         values = numbers[(numbers["dataset"] == dataset) & (numbers[METRIC] == weakest[METRIC])]
         shown = ", ".join(f"{row[METHOD]} {row['value']:.2f}" for row in values.to_dict("records"))
         note = f"{held} of {len(cells)} steps rise; shown: {weakest[METRIC]}, {weakest['step']} ({shown})"
-        found.append(_finding("6", dataset, held == len(cells), note, weakest))
+        found.append(row_finding("faerec", "6", dataset, held == len(cells), note, weakest))
     return found
 
 
@@ -228,7 +236,7 @@ def _tail_ndcg(table: pd.DataFrame, *, prefix: str) -> pd.DataFrame:
 
 
 def _lowest(cells: pd.DataFrame) -> pd.Series:
-    return cells.sort_values("low", kind="stable").iloc[0]
+    return cells.sort_values("low", kind="stable", na_position="first").iloc[0]
 
 
 def _highest(cells: pd.DataFrame) -> pd.Series:
@@ -245,8 +253,3 @@ def _won(cells: pd.DataFrame) -> str:
 
 def _words(label: str) -> str:
     return label.replace("_", " ")
-
-
-def _finding(number: str, dataset: str, holds: bool, note: str, row: pd.Series) -> Finding:
-    values = {"value": float(row["difference"]), "low": float(row["low"]), "high": float(row["high"])}
-    return {"spec": "faerec", "number": number, "dataset": dataset, "holds": holds, "note": note, **values}

@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from typing import Any
 
 import pandas as pd
 
+from reclib.analysis.findings import Finding, finding
 from reclib.analysis.msl.tables import component_difference, gradient_ratio
 from reclib.evaluation.statistics import paired_bootstrap
 from reclib.seeding import numpy_generator
 
 
-def gradient_statement(table: pd.DataFrame, dataset: str) -> list[dict[str, Any]]:
+def gradient_statement(table: pd.DataFrame, dataset: str) -> list[Finding]:
     """Statement 1a: early in LML training ‖∇𝓛¹‖ exceeds ‖∇𝓛²‖; holds if at all probes of a first quarter."""
     early = gradient_ratio(table).query("training == 'first quarter'").iloc[0]
     values = {"value": early["ratio"], "low": early["low"], "high": early["high"]}
     note = "median, lowest and highest ratio of the norms over the first quarter of training"
-    return [_finding("1a", dataset, bool(early["low"] > 1), note, **values)]
+    return [finding("msl", "1a", dataset, bool(early["low"] > 1), note, **values)]
 
 
-def component_statement(table: pd.DataFrame, dataset: str, *, seed: int) -> list[dict[str, Any]]:
+def component_statement(table: pd.DataFrame, dataset: str, *, seed: int) -> list[Finding]:
     """Statement 1b: 𝓛² is lower when it alone is optimised; holds if the interval is above 0."""
     found = component_difference(table, seed=seed)
     note = "𝓛² under LML minus 𝓛² under MSL, nats per token, second half of training, steps resampled"
     values = {"value": found.mean, "low": found.low, "high": found.high}
-    return [_finding("1b", dataset, found.low > 0, note, **values)]
+    return [finding("msl", "1b", dataset, found.low > 0, note, **values)]
 
 
 def weights_statement(
     weights: Mapping[str, pd.DataFrame], dataset: str, *, seed: int, threshold: float = 0.1
-) -> list[dict[str, Any]]:
+) -> list[Finding]:
     """Statement 2: MSL has more weights below `threshold` than LML, each model under its own loss.
 
     Holds if twice as many, which is ours. weights: `gradients.position_weights` of the models tuned with
@@ -50,10 +49,10 @@ def weights_statement(
     )
     holds = bool(small["msl"].mean() > 2 * small["lml"].mean())
     values = {"value": found.mean, "low": found.low, "high": found.high}
-    return [_finding("2", dataset, holds, f"{note}; holds if doubled", **values)]
+    return [finding("msl", "2", dataset, holds, f"{note}; holds if doubled", **values)]
 
 
-def temperature_statements(table: pd.DataFrame, dataset: str) -> list[dict[str, Any]]:
+def temperature_statements(table: pd.DataFrame, dataset: str) -> list[Finding]:
     """Statements 3a (best fixed τ on NDCG@10 inside the range, above 1) and 3c (ATS within its interval).
 
     3a holds if the best fixed τ is inside the range and its interval lies above the values of both ends.
@@ -65,7 +64,7 @@ def temperature_statements(table: pd.DataFrame, dataset: str) -> list[dict[str, 
     best = fixed.loc[fixed["value"].idxmax()]
     if best["value"] == 0:
         note = f"no hit at any of {len(fixed)} fixed temperatures"
-        return [_finding(number, dataset, False, note) for number in ("3a", "3c")]
+        return [finding("msl", number, dataset, False, note) for number in ("3a", "3c")]
     ends = fixed[fixed["temperature"].isin([fixed["temperature"].min(), fixed["temperature"].max()])]
     inside = bool(best["temperature"] not in set(ends["temperature"]) and best["low"] > ends["value"].max())
     where = f"best of {len(fixed)} fixed temperatures; its interval reaches from {best['low']:.4f}, "
@@ -73,26 +72,17 @@ def temperature_statements(table: pd.DataFrame, dataset: str) -> list[dict[str, 
     ats_values = {"value": ats["value"] - best["value"], "low": ats["low"] - best["value"]}
     note = f"NDCG@10 of ATS minus that of the best fixed τ ({best['temperature']:g}), interval of ATS"
     return [
-        _finding("3a", dataset, inside, where, value=float(best["temperature"])),
-        _finding("3c", dataset, bool(ats["high"] >= best["value"]), note, **ats_values),
+        finding("msl", "3a", dataset, inside, where, value=float(best["temperature"])),
+        finding("msl", "3c", dataset, bool(ats["high"] >= best["value"]), note, **ats_values),
     ]
 
 
-def accuracy_statement(differences: pd.DataFrame, dataset: str) -> list[dict[str, Any]]:
-    """Statement 4a: MSL with ATS is above LML on NDCG@10; holds if the paired interval is above 0.
-
-    Where the difference is one and the same in every window, as without any hit, the interval is missing:
-    resampling says nothing then.
-    """
+def accuracy_statement(differences: pd.DataFrame, dataset: str) -> list[Finding]:
+    """Statement 4a: MSL with ATS is above LML on NDCG@10; holds if the paired interval is above 0."""
     rows = differences[(differences["method"] == "msl_ats") & (differences["metric"] == "NDCG")]
     one = rows.sort_values("k").iloc[-1]
     values = {"value": one["difference"], "low": one["low"], "high": one["high"]}
     note = f"paired difference of NDCG@{one['k']} on held-out windows"
-    if one["low"] == one["high"]:
-        values |= {"low": math.nan, "high": math.nan}
+    if pd.isna(one["low"]):
         note += ", the same in each: no interval"
-    return [_finding("4a", dataset, bool(one["low"] > 0), note, **values)]
-
-
-def _finding(number: str, dataset: str, holds: bool, note: str, **values: float) -> dict[str, Any]:
-    return {"spec": "msl", "number": number, "dataset": dataset, "holds": holds, "note": note, **values}
+    return [finding("msl", "4a", dataset, bool(one["low"] > 0), note, **values)]

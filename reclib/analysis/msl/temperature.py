@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from reclib.analysis.findings import Finding, finding, row_finding
 from reclib.analysis.msl.runs import Cell
 from reclib.analysis.msl.stability import stability_profile, window_ndcg
 from reclib.analysis.msl.tables import held_out_users
@@ -103,7 +104,7 @@ def best_table(values: Values, *, n_resamples: int) -> pd.DataFrame:
     return _best_table(values, _resampled(values, n_resamples))
 
 
-def findings(values: Values, *, n_resamples: int) -> list[dict[str, Any]]:
+def findings(values: Values, *, n_resamples: int) -> list[Finding]:
     """Statement 3a on each data set, and 3b: by which factor the one's best temperature is above the other's.
 
     3a holds if the interval of the best temperature lies inside the range, above 1; 3b if the interval of the
@@ -114,7 +115,8 @@ def findings(values: Values, *, n_resamples: int) -> list[dict[str, Any]]:
     best = _best_table(values, resampled)
     inside = [_inside_range(row, values) for _, row in best.iterrows()]
     if best["best"].isna().any():
-        return [*inside, _no_hit("3b", "; ".join(values), "no hit at any temperature on one of them")]
+        note = "no hit at any temperature on one of them"
+        return [*inside, finding("msl", "3b", "; ".join(values), False, note)]
     return [*inside, _factor(best, resampled)]
 
 
@@ -145,40 +147,23 @@ def _best_table(values: Values, resampled: Mapping[str, np.ndarray]) -> pd.DataF
     return pd.DataFrame(rows, columns=["dataset", "best", "low", "high", "runs"])
 
 
-def _inside_range(row: pd.Series, values: Values) -> dict[str, Any]:
+def _inside_range(row: pd.Series, values: Values) -> Finding:
     tried = sorted(values[row["dataset"]]["temperature"].unique())
     if pd.isna(row["best"]):
-        return _no_hit("3a", row["dataset"], "no hit at any temperature")
-    return {
-        "spec": "msl",
-        "number": "3a",
-        "dataset": row["dataset"],
-        "holds": bool(max(1, tried[0]) < row["low"] and row["high"] < tried[-1]),
-        "note": f"best of {tried[0]:g} to {tried[-1]:g} on NDCG@10, over users and seeds",
-        "value": row["best"],
-        "low": row["low"],
-        "high": row["high"],
-    }
+        return finding("msl", "3a", row["dataset"], False, "no hit at any temperature")
+    holds = bool(max(1, tried[0]) < row["low"] and row["high"] < tried[-1])
+    note = f"best of {tried[0]:g} to {tried[-1]:g} on NDCG@10, over users and seeds"
+    return row_finding("msl", "3a", row["dataset"], holds, note, row, value="best")
 
 
-def _no_hit(number: str, dataset: str, note: str) -> dict[str, Any]:
-    return {"spec": "msl", "number": number, "dataset": dataset, "holds": False, "note": note}
-
-
-def _factor(best: pd.DataFrame, resampled: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def _factor(best: pd.DataFrame, resampled: Mapping[str, np.ndarray]) -> Finding:
     ordered = best.sort_values("best")
     low, high = ordered.iloc[0], ordered.iloc[-1]
     drawn = numpy_generator(0, "temperature factor").permutation(len(resampled[low["dataset"]]))
     factors = resampled[high["dataset"]] / resampled[low["dataset"]][drawn]
     bounds = np.quantile(factors, (0.025, 0.975))
-    return {
-        "spec": "msl",
-        "number": "3b",
-        "dataset": f"{high['dataset']}; {low['dataset']}",
-        "holds": bool(bounds[0] > 1),
-        "note": f"best temperature on the one over that on the other ({high['best']:g} and {low['best']:g}), "
-        "over users and seeds",
-        "value": float(high["best"] / low["best"]),
-        "low": float(bounds[0]),
-        "high": float(bounds[1]),
-    }
+    datasets = f"{high['dataset']}; {low['dataset']}"
+    note = f"best temperature on the one over that on the other ({high['best']:g} and {low['best']:g}), "
+    note += "over users and seeds"
+    values = {"value": high["best"] / low["best"], "low": float(bounds[0]), "high": float(bounds[1])}
+    return finding("msl", "3b", datasets, bool(bounds[0] > 1), note, **values)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from reclib.analysis.findings import Finding, finding
 from reclib.analysis.tf_llmer.geometry_clusters import last_difference
 from reclib.analysis.tf_llmer.geometry_conditioning import LLM_STARTS
 from reclib.analysis.tf_llmer.geometry_norms import RAW, REDUCED, of_lm
@@ -22,8 +23,6 @@ WITHIN = 0.3  # statement 4
 OVERLAP = 0.2  # statement 5
 SAME_SUBSPACE = 0.999  # statement 6
 COST_ITEMS, COST_WIDTH, COST_SECONDS = 60_000, 4_096, 600.0  # statement 10: "in minutes" is under ten
-
-Finding = dict[str, Any]
 
 
 def norm_statement(summary: pd.DataFrame, dataset: str) -> list[Finding]:
@@ -153,4 +152,4 @@ def _finding(number: str, dataset: str, holds: bool, note: str, ends: tuple[Any,
     values = {
         name: float(end) for name, end in zip(("value", "low", "high"), ends, strict=True) if end is not None
     }
-    return {"spec": "tf_llmer", "number": number, "dataset": dataset, "holds": holds, "note": note, **values}
+    return finding("tf_llmer", number, dataset, holds, note, **values)

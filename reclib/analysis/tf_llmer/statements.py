@@ -10,15 +10,13 @@ thresholds and rules: ours.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import pandas as pd
 
+from reclib.analysis.findings import Finding, interval_text, row_finding
 from reclib.analysis.tf_llmer.arms import PCA, PLACEBO, REC_PCA, TF_LLMER, WITH_LLM
 from reclib.evaluation.metrics import ALL, METHOD
 from reclib.schema import GROUP, METRIC
-
-Finding = dict[str, Any]
 
 ENOUGH = 3  # of the four LLM-enhanced methods of statement 1
 ALMOST = 0.5  # of Rec-PCA's gain, at most, that a placebo may keep
@@ -50,7 +48,7 @@ def barrier_statement(late: pd.DataFrame) -> list[Finding]:
             f"training loss minus random init's over the last quarter of {shown['epoch']} epochs: {above} of "
             f"{len(ordered)} above; shown: {shown[METHOD]}"
         )
-        found.append(_finding("1", dataset, above >= ENOUGH, note, shown))
+        found.append(row_finding("tf_llmer", "1", dataset, above >= ENOUGH, note, shown))
     return found
 
 
@@ -73,7 +71,7 @@ def faster_statement(gaps: pd.DataFrame) -> list[Finding]:
         )
         row = worst.copy()
         row["low"], row["high"] = ends.min(), ends.max()
-        found.append(_finding("7", dataset, below == len(rows), note, row))
+        found.append(row_finding("tf_llmer", "7", dataset, below == len(rows), note, row))
     return found
 
 
@@ -88,13 +86,15 @@ def both_parts_statement(from_tf: pd.DataFrame) -> list[Finding]:
     ]
     found = []
     for dataset, cells in _datasets(rows):
-        by_place = cells.groupby("backbone", sort=False)["high"].max() < 0
+        by_place = (cells["high"] < 0).groupby(cells["backbone"], sort=False).all()
         worst = cells.sort_values("high").iloc[-1]
         note = (
             f"NDCG@10 with a part left out minus TF-LLMER: both clearly below on {int(by_place.sum())} of "
             f"{len(by_place)} backbones; shown: {worst[METHOD]} on {worst['backbone']}"
         )
-        found.append(_finding("8", dataset, bool(2 * by_place.sum() > len(by_place)), note, worst))
+        found.append(
+            row_finding("tf_llmer", "8", dataset, bool(2 * by_place.sum() > len(by_place)), note, worst)
+        )
     return found
 
 
@@ -107,13 +107,13 @@ def baselines_statement(against: pd.DataFrame) -> list[Finding]:
     rows = against[(against[GROUP] == ALL) & (against[METRIC] == "NDCG") & (against["role"] != "random")]
     found = []
     for dataset, cells in _datasets(rows):
-        worst = cells.sort_values("low").iloc[0]
+        worst = cells.sort_values("low", na_position="first").iloc[0]
         won = int((cells["low"] > 0).sum())
         note = (
             f"NDCG@10, TF-LLMER minus PCA init and minus the best baseline on validation: above in {won} of "
             f"{len(cells)}; shown: minus {worst['reference']} on {worst['backbone']}"
         )
-        found.append(_finding("9", dataset, won == len(cells), note, worst))
+        found.append(row_finding("tf_llmer", "9", dataset, won == len(cells), note, worst))
     return found
 
 
@@ -143,7 +143,7 @@ def placebo_statement(gaps: pd.DataFrame, differences: pd.DataFrame) -> list[Fin
             f"{-worst['gap']:.3f}; NDCG@10 of the placebo minus TF-LLMER's "
             f"{_ndcg_of(differences, dataset, worst['backbone'])}"
         )
-        found.append(_finding("11", dataset, bool(holds.all()), note, worst))
+        found.append(row_finding("tf_llmer", "11", dataset, bool(holds.all()), note, worst))
     return found
 
 
@@ -152,7 +152,7 @@ def _ndcg_of(differences: pd.DataFrame, dataset: str, backbone: str) -> str:
     rows = differences[(differences["dataset"] == dataset) & (differences["backbone"] == backbone)]
     rows = _of(rows[(rows[GROUP] == ALL) & (rows[METRIC] == "NDCG")], PLACEBO)
     row = rows.iloc[0]
-    return f"{row['difference']:+.4f} ({row['low']:+.4f} to {row['high']:+.4f})"
+    return f"{row['difference']:+.4f} {interval_text(row, '+.4f')}"
 
 
 def _of(table: pd.DataFrame, method: str) -> pd.DataFrame:
@@ -162,8 +162,3 @@ def _of(table: pd.DataFrame, method: str) -> pd.DataFrame:
 def _datasets(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     for name, rows in table.groupby("dataset", sort=False):
         yield str(name), rows
-
-
-def _finding(number: str, dataset: str, holds: bool, note: str, row: pd.Series) -> Finding:
-    values = {"value": float(row["difference"]), "low": float(row["low"]), "high": float(row["high"])}
-    return {"spec": "tf_llmer", "number": number, "dataset": dataset, "holds": holds, "note": note, **values}

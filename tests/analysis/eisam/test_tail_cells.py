@@ -146,7 +146,8 @@ def test_the_difference_to_an_id_model_leaves_the_prior_effect_and_drops_the_dat
         assert found.loc[("lml", contrast), "value"] == pytest.approx(expected)
     same = means_of(made, cells, lml=methods["sasrec"], sasrec=methods["sasrec"])
     nothing = difference_in_differences(same, reference="sasrec")
-    assert not nothing[["value", "low", "high"]].to_numpy().any()
+    assert not nothing["value"].any()
+    assert nothing[["low", "high"]].isna().all(axis=None)
     with pytest.raises(InputError, match="no method 'gru4rec'"):
         difference_in_differences(means, reference="gru4rec")
     with pytest.raises(InputError, match="needs another method"):
@@ -190,7 +191,7 @@ def test_lists_in_proportion_to_the_targets_have_a_ratio_of_one() -> None:
         generator=generator(),
         n_resamples=20,
     )
-    np.testing.assert_allclose(table[["value", "low", "high"]], 1)
+    np.testing.assert_allclose(table["value"], 1)
 
 
 @pytest.mark.parametrize(

@@ -163,7 +163,8 @@ def test_statements_are_those_of_the_specification(tmp_path: Path) -> None:
 
 def test_a_difference_that_never_varies_has_no_interval() -> None:
     without_hits = {"method": ["msl_ats"], "metric": ["NDCG"], "k": [10], "difference": [0.0]}
-    (row,) = statements.accuracy_statement(pd.DataFrame(without_hits | {"low": [0.0], "high": [0.0]}), "made")
+    ends = {"low": [np.nan], "high": [np.nan]}
+    (row,) = statements.accuracy_statement(pd.DataFrame(without_hits | ends), "made")
     assert not row["holds"]
     assert np.isnan([row["low"], row["high"]]).all()
     assert "no interval" in row["note"]
