@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from _machine import high_water, reset_high_water
 
 TAU = 2.0
 SEED = 0
@@ -120,8 +121,6 @@ def batches(n_windows: int, batch_size: int) -> Iterator[np.ndarray]:
 
 def measure(side: str, n_windows: int, batch_size: int) -> dict[str, Any]:
     """CPU seconds and bytes of all batches of one side, the loss and gradient norm of each."""
-    from msl_loss import reset_high_water, resident
-
     torch.set_num_threads(1)
     setting = Setting(n_windows)
     loss_of = {"released": released, "ours": ours}[side](setting)
@@ -134,11 +133,11 @@ def measure(side: str, n_windows: int, batch_size: int) -> dict[str, Any]:
         return loss.item(), float(torch.stack([weight.grad.norm() for weight in weights]).norm())
 
     step(np.arange(1))  # loads libraries and starts threads
-    before = reset_high_water("cpu")
+    before = reset_high_water(torch.device("cpu"))
     started = time.process_time()
     losses = [step(rows) for rows in batches(n_windows, batch_size)]
     seconds = time.process_time() - started
-    return {"seconds": seconds, "bytes": resident("VmHWM") - before, "losses": losses}
+    return {"seconds": seconds, "bytes": high_water(torch.device("cpu")) - before, "losses": losses}
 
 
 def in_process(side: str, n_windows: int, batch_size: int) -> dict[str, Any]:

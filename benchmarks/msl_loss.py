@@ -25,21 +25,18 @@ gradient must agree between the sides. Usage: `python benchmarks/msl_loss.py [--
 from __future__ import annotations
 
 import argparse
-import ctypes
-import gc
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from _machine import clock, high_water, reset_high_water, unit
 
 from reclib import assets
 from reclib.config import DataConfig
@@ -159,38 +156,6 @@ def make_inputs(case: Case, folder: Path) -> Path:
 # One side, in a process of its own
 
 
-def resident(field: str) -> int:
-    """VmRSS or VmHWM of this process in bytes."""
-    kilobytes = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    if kilobytes is None:
-        raise RuntimeError(f"no {field} in /proc/self/status: this benchmark measures memory on Linux")
-    return int(kilobytes[1]) * 1024
-
-
-def reset_high_water(device: str) -> int:
-    """Hand free memory back, set the high-water mark to what is resident, and return that."""
-    gc.collect()
-    if device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-        return torch.cuda.memory_allocated()
-    ctypes.CDLL(None).malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5")
-    return resident("VmRSS")
-
-
-def high_water(device: str) -> int:
-    """Most bytes held since `reset_high_water`."""
-    return torch.cuda.max_memory_allocated() if device == "cuda" else resident("VmHWM")
-
-
-def clock(device: torch.device) -> float:
-    """CPU seconds of this process; on a GPU seconds on the wall, its queue being empty."""
-    if device.type == "cpu":
-        return time.process_time()
-    torch.cuda.synchronize(device)
-    return time.perf_counter()
-
-
 def dense_mask(rows: list[np.ndarray], vocabulary: int) -> torch.Tensor:
     mask = torch.zeros(len(rows), vocabulary, dtype=torch.bool)
     for position, row in enumerate(rows):
@@ -298,10 +263,10 @@ def measure(side: str, case: Case, path: Path, repeats: int, device: str) -> dic
     once(PASSES[side](small), small.hidden)
     whole = Inputs(hidden, embedding, rows, target, lengths)
     run = PASSES[side](whole) if side == "compiled" else None  # the compiler's own memory is not the pass's
-    before = reset_high_water(device)
+    before = reset_high_water(hidden.device)
     run = run or PASSES[side](whole)
     _, loss = once(run, hidden)
-    peak = high_water(device) - before
+    peak = high_water(hidden.device) - before
     np.save(path.with_name(f"{case.label}-{side}.npy"), torch.as_tensor(hidden.grad).cpu().numpy())
     return {"seconds": min(once(run, hidden)[0] for _ in range(repeats)), "bytes": peak, "loss": loss}
 
@@ -322,7 +287,7 @@ def compare(case: Case, folder: Path, repeats: int, device: str) -> dict[str, fl
     path = make_inputs(case, folder)
     result = {side: in_process(side, case, path, repeats, device) for side in SIDES}
     reference = np.load(folder / f"{case.label}-released.npy")
-    unit = "CPU-s" if device == "cpu" else "s"
+    seconds = unit(torch.device(device))
     for side, row in result.items():
         gradient = np.load(folder / f"{case.label}-{side}.npy")
         error = np.linalg.norm(gradient - reference) / np.linalg.norm(reference)
@@ -331,11 +296,8 @@ def compare(case: Case, folder: Path, repeats: int, device: str) -> dict[str, fl
             raise RuntimeError(
                 f"{case.label}: {side} disagrees: loss {row['loss']}, gradient error {error:.2e}"
             )
-        print(
-            f"  {side:9s} {row['seconds']:9.4f} {unit}  {row['bytes'] / 1e6:9.1f} MB  loss {row['loss']:.6f}"
-            f"  gradient error {error:.1e}",
-            flush=True,
-        )
+        measured = f"{row['seconds']:9.4f} {seconds}  {row['bytes'] / 1e6:9.1f} MB  loss {row['loss']:.6f}"
+        print(f"  {side:9s} {measured}  gradient error {error:.1e}", flush=True)
     ours = result["ours"]
     return {
         f"{what}_{case.label}{suffix}": result[side][column] / ours[column]
