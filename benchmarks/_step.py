@@ -27,7 +27,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from _machine import high_water, reset_high_water
+
+from reclib.analysis.machine import high_water, reset_high_water
 
 TAU = 2.0
 SEED = 0

@@ -33,8 +33,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import marisa_trie
 import numpy as np
 import torch
-from _machine import clock, high_water, reset_high_water, unit
 
+from reclib.analysis.machine import clock, clock_unit, high_water, reset_high_water
 from reclib.config import DataConfig, LMConfig
 from reclib.data.load import load
 from reclib.decoding.beam import constrained_beam_search
@@ -163,7 +163,7 @@ def shared(one: Lists, other: Lists) -> str:
 def report(found: dict[str, Lists], cost: dict[str, Cost], n_users: int, device: torch.device) -> None:
     """Print costs and agreement, and the peer's time over that of each of our sides."""
     for name, own in cost.items():
-        each = f"{own.seconds / n_users:8.4f} {unit(device)} {own.wall / n_users:8.4f} s a user"
+        each = f"{own.seconds / n_users:8.4f} {clock_unit(device)} {own.wall / n_users:8.4f} s a user"
         print(f"{name:6s} {each}, {own.memory / 2**20:6.0f} MB")
     difference = np.abs(found["beam"].scores - found["peer"].scores).max()
     print(f"beam against transformers: largest difference of a score {difference:.1e}")

@@ -36,9 +36,9 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from _machine import clock, high_water, reset_high_water, unit
 
 from reclib import assets
+from reclib.analysis.machine import clock, clock_unit, high_water, reset_high_water
 from reclib.config import DataConfig
 from reclib.data.load import load
 from reclib.kernels.masked_softmax import ValidTokens, masked_softmax_loss, valid_logits
@@ -287,7 +287,7 @@ def compare(case: Case, folder: Path, repeats: int, device: str) -> dict[str, fl
     path = make_inputs(case, folder)
     result = {side: in_process(side, case, path, repeats, device) for side in SIDES}
     reference = np.load(folder / f"{case.label}-released.npy")
-    seconds = unit(torch.device(device))
+    seconds = clock_unit(torch.device(device))
     for side, row in result.items():
         gradient = np.load(folder / f"{case.label}-{side}.npy")
         error = np.linalg.norm(gradient - reference) / np.linalg.norm(reference)

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from reclib.analysis.machine import high_water
 from reclib.config import BackboneConfig, SequenceTrainConfig
 from reclib.data.dataset import Windows
 from reclib.evaluation.full_ranking import rank_windows, recommend_lists
@@ -27,6 +28,7 @@ from reclib.training.loop import fit
 
 WIDTH, LENGTH = 128, 20
 LIMIT = 6e9
+CPU = torch.device("cpu")
 
 
 def made_windows(n_users: int, n_items: int, *, seed: int) -> Windows:
@@ -41,15 +43,9 @@ def made_windows(n_users: int, n_items: int, *, seed: int) -> Windows:
     return Windows(users, items[:, :-1], items[:, -1], np.full(n_users, np.nan))
 
 
-def peak() -> int:
-    """The resident high-water mark of this process, in bytes."""
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
-
-
 def say(what: str, started: tuple[float, float]) -> None:
     wall, cpu = time.perf_counter() - started[0], time.process_time() - started[1]
-    print(f"{what:44s} {wall:7.1f} s {cpu:7.1f} CPU-s   peak {peak() / 1e9:5.2f} GB", flush=True)
+    print(f"{what:44s} {wall:7.1f} s {cpu:7.1f} CPU-s   peak {high_water(CPU) / 1e9:5.2f} GB", flush=True)
 
 
 def main() -> None:
@@ -79,7 +75,7 @@ def main() -> None:
     started = time.perf_counter(), time.process_time()
     recommend_lists(model, users, 10)
     say(f"{arguments.users:,} users, lists of 10", started)
-    print(f"ratio memory_below_6gb {LIMIT / peak():.2f}")
+    print(f"ratio memory_below_6gb {LIMIT / high_water(CPU):.2f}")
 
 
 if __name__ == "__main__":

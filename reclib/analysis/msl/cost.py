@@ -8,10 +8,7 @@ not count, and of the clock on a GPU.
 from __future__ import annotations
 
 import multiprocessing
-import os
-import re
 import tempfile
-import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,8 +19,10 @@ import pandas as pd
 import torch
 from transformers import TrainerCallback
 
+from reclib.analysis.machine import clock, high_water, peak_flops, reset_high_water
 from reclib.analysis.msl import steps as msl
 from reclib.analysis.msl.runs import METHODS, PREFERENCE, REFERENCE
+from reclib.analysis.msl.work import StepWork
 from reclib.analysis.workbench import Workbench
 from reclib.config import DataConfig, LMConfig, PreferenceConfig, Profile, TuneConfig
 from reclib.training.checkpoints import ADAPTER_FILE, save_adapter
@@ -32,17 +31,22 @@ from reclib.training.preference import prefer
 
 BASE = "msl"  # what the costs are compared with
 _TIMES = ["seconds_per_window", "low", "high", "once_per_window"]
-_COLUMNS = ["method", "clock", *_TIMES, "memory", "of_msl", "total_of_msl"]
+_WORK = ["tokens_per_window", "tokens_per_second", "share_of_peak"]
+_COLUMNS = ["method", "clock", *_TIMES, *_WORK, "memory", "of_msl", "total_of_msl"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class CostConfig:
-    """What is measured; `tune.n_windows` training windows in steps of `tune.batch_size`."""
+    """What is measured; `tune.n_windows` training windows in steps of `tune.batch_size`.
+
+    product: width of the square matrices whose product gives the machine's peak
+    """
 
     data: DataConfig
     lm: LMConfig
     tune: TuneConfig
     methods: tuple[str, ...] = METHODS
+    product: int = 1024
 
 
 def cost_config(profile: Profile) -> CostConfig:
@@ -55,24 +59,25 @@ def cost_config(profile: Profile) -> CostConfig:
         batch_size=settings.cost_batch,
         micro_batch_size=min(profile.tune.micro_batch_size, settings.cost_batch),
         save_every=settings.cost_windows,  # no checkpoint within the run
+        trace_every=1,
     )
-    return CostConfig(data=profile.data, lm=profile.lm, tune=tune)
+    product = 8192 if torch.cuda.is_available() else 1024  # 2 ms of an H200, 50 of a core
+    return CostConfig(data=profile.data, lm=profile.lm, tune=tune, product=product)
 
 
 def cost_step(config: CostConfig, *, seed: int, workdir: Path) -> dict[str, pd.DataFrame]:
-    """Tables "steps" (method, step, seconds) and "runs" (method, before, memory, clock).
+    """Tables "steps" (method, step, seconds, tokens) and "runs" (method, before, memory, clock, flops, peak).
 
-    before: seconds from the start to the first step, in which S-DPO asks its reference; memory: peak above
-    the loaded model, in MB, NaN where the system does not tell. What training writes is not kept.
+    tokens: those that a step runs, of prompts and answers; before: seconds from the start to the first step,
+    in which S-DPO asks its reference; memory: peak above the loaded model, in MB, NaN where the system does
+    not tell; flops: of the first step; peak: see `work.peak_flops`. What training writes is not kept.
     """
     steps, runs = [], []
     for method in config.methods:
         with tempfile.TemporaryDirectory(dir=workdir) as folder:  # never one from which training would go on
             found = _measured(config, method, seed, Path(folder))
-        steps.append(
-            pd.DataFrame({"method": method, "step": range(len(found["steps"])), "seconds": found["steps"]})
-        )
-        runs.append({"method": method, **{name: found[name] for name in ("before", "memory", "clock")}})
+        steps.append(found.pop("steps").assign(method=method))
+        runs.append({"method": method, **found})
     return {"steps": pd.concat(steps, ignore_index=True), "runs": pd.DataFrame(runs)}
 
 
@@ -88,91 +93,63 @@ def _measured(config: CostConfig, method: str, seed: int, folder: Path) -> dict[
 
 
 def measure(config: CostConfig, method: str, seed: int, folder: Path, n_threads: int) -> dict[str, Any]:
-    """Train by one method in this process: seconds of each step, seconds before the first, peak memory."""
+    """Train by one method in this process: what `cost_step` has of a method."""
     torch.set_num_threads(n_threads)
     bench = Workbench(config.data, config.lm, max_tokens=config.tune.max_tokens)
     lm = bench.fresh_lm(seed=seed)
     shared = (lm, bench.dataset, bench.trie, bench.item_tokens)
-    times, memory = _StepTimes(lm.device), _Peak(lm.device)
-    given: dict[str, Any] = {"seed": seed, "workdir": folder, "callbacks": [times]}
+    is_narrow = lm.device.type == "cuda" and torch.cuda.is_bf16_supported()  # as `training_arguments` has it
+    dtype = torch.bfloat16 if is_narrow else getattr(torch, config.lm.dtype)
+    peak = peak_flops(lm.device, dtype, width=config.product)
+    times, work, held = _StepTimes(lm.device), StepWork(), reset_high_water(lm.device)
+    given: dict[str, Any] = {"seed": seed, "workdir": folder, "callbacks": [times, work]}
     times.start()
     if method == PREFERENCE:
         save_adapter(lm, folder / ADAPTER_FILE)
-        prefer(*shared, config.tune, PreferenceConfig(), reference=folder / ADAPTER_FILE, **given)
+        reference = folder / ADAPTER_FILE
+        log = prefer(*shared, config.tune, PreferenceConfig(), reference=reference, **given)["trace"]
     else:
-        fine_tune(*shared, replace(config.tune, objective=msl.METHODS[method]), **given)
-    return {"steps": times.steps, "before": times.before, "memory": memory.megabytes(), "clock": times.clock}
+        log = fine_tune(*shared, replace(config.tune, objective=msl.METHODS[method]), **given)["trace"]
+    tokens = log.loc[log["name"] == "tokens", "value"].diff().fillna(log["value"]).to_numpy(np.int64)
+    steps = pd.DataFrame({"step": range(len(tokens)), "seconds": times.steps, "tokens": tokens})
+    about = {"before": times.before, "memory": (high_water(lm.device) - held) / 1e6, "clock": times.clock}
+    return {"steps": steps, **about, "flops": work.flops, "peak": peak}
 
 
 class _StepTimes(TrainerCallback):
     """Seconds of each optimisation step, and from `start` to the beginning of training."""
 
     def __init__(self, device: torch.device) -> None:
-        self.is_cuda = device.type == "cuda"
-        self.clock = "wall" if self.is_cuda else "cpu"
+        self.device = device
+        self.clock = "cpu" if device.type == "cpu" else "wall"
         self.steps: list[float] = []
         self.before = 0.0
 
     def start(self) -> None:
         """Start the clock."""
-        self._since = self._now()
+        self._since = clock(self.device)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """All is prepared: prompts are tokenised, and the reference has been asked."""
-        self.before = self._now() - self._since
+        self.before = clock(self.device) - self._since
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """A step begins."""
-        self._since = self._now()
+        self._since = clock(self.device)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """A step ends."""
-        self.steps.append(self._now() - self._since)
-
-    def _now(self) -> float:
-        if self.is_cuda:
-            torch.cuda.synchronize()
-        return time.perf_counter() if self.is_cuda else time.process_time()
-
-
-class _Peak:
-    """Peak memory of a device from now on, above what is in use now."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.is_cuda = device.type == "cuda"
-        if self.is_cuda:
-            torch.cuda.reset_peak_memory_stats()
-            self._before = float(torch.cuda.memory_allocated())
-        else:
-            _forget_peak()
-            self._before = _resident("VmRSS")
-
-    def megabytes(self) -> float:
-        """The peak so far, in MB."""
-        peak = float(torch.cuda.max_memory_allocated()) if self.is_cuda else _resident("VmHWM")
-        return (peak - self._before) / 1e6
-
-
-def _forget_peak() -> None:
-    """Set this process's high-water mark to what is resident now, where the system can."""
-    path = Path("/proc/self/clear_refs")
-    if path.exists() and os.access(path, os.W_OK):
-        path.write_text("5", encoding="ascii")
-
-
-def _resident(field: str) -> float:
-    """VmRSS (resident now) or VmHWM (its peak) of this process in bytes; NaN where it is not told."""
-    path = Path("/proc/self/status")
-    found = re.search(rf"{field}:\s+(\d+) kB", path.read_text("utf-8")) if path.exists() else None
-    return 1024.0 * int(found[1]) if found else float("nan")
+        self.steps.append(clock(self.device) - self._since)
 
 
 def cost_table(steps: pd.DataFrame, runs: pd.DataFrame, config: CostConfig, *, epochs: int) -> pd.DataFrame:
     """Cost of training by method, and over that of MSL.
 
     Returns method, clock, seconds_per_window (median step), low and high (smallest and largest step),
-    once_per_window (the reference's pass), memory, of_msl: a training of so many epochs over MSL's, its own
-    steps and pass alone; total_of_msl: with the tuning of the reference by LML before.
+    once_per_window (the reference's pass); tokens_per_window and tokens_per_second of the steps, and
+    share_of_peak: their operations a second over those of a product of matrices; memory, of_msl: a training
+    of so many epochs over MSL's, its own steps and pass alone; total_of_msl: with the tuning of the reference
+    by LML before.
     """
     before = dict(zip(runs["method"], runs["before"].astype(float), strict=True))
     by_window = {
@@ -189,8 +166,20 @@ def cost_table(steps: pd.DataFrame, runs: pd.DataFrame, config: CostConfig, *, e
         own = float(np.median(seconds)) + once / epochs
         times = (float(np.median(seconds)), seconds.min(), seconds.max(), once)
         total = own + (of_reference if is_preferred else 0.0)
-        rows.append((method, run["clock"], *times, run["memory"], own / base, total / base))
+        work = _work(steps[steps["method"] == method], run, config.tune.batch_size)
+        rows.append((method, run["clock"], *times, *work, run["memory"], own / base, total / base))
     return pd.DataFrame(rows, columns=_COLUMNS)
+
+
+def _work(steps: pd.DataFrame, run: dict[Any, Any], batch_size: int) -> tuple[float, float, float]:
+    """Tokens a window, tokens a second, and the share of the peak, of the timed steps.
+
+    The operations of a token are those of the first step, which is not timed.
+    """
+    first, timed = steps[steps["step"] == 0], steps[steps["step"] > 0]
+    a_second = timed["tokens"].sum() / timed["seconds"].sum()
+    flops = run["flops"] / first["tokens"].sum()
+    return timed["tokens"].mean() / batch_size, a_second, flops * a_second / run["peak"]
 
 
 def training_seconds(cost: pd.DataFrame, profile: Profile) -> dict[str, float]:

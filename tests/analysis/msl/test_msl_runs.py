@@ -136,15 +136,18 @@ def test_s_dpo_pays_for_its_answers_its_reference_and_its_start() -> None:
         [(m, s, v) for m, v in (("lml", 8.0), ("sdpo", 24.0), ("msl", 8.0)) for s in range(3)],
         columns=["method", "step", "seconds"],
     )
-    steps.loc[steps["step"] == 0, "seconds"] = 99.0  # warms up
+    steps["tokens"] = 800
+    steps.loc[steps["step"] == 0, ["seconds", "tokens"]] = (99.0, 400)  # warms up
     runs = pd.DataFrame(
         {"method": ["lml", "sdpo", "msl"], "before": [1.0, 25.0, 1.0], "memory": 5.0, "clock": "cpu"}
-    )
+    ).assign(flops=4e9, peak=2e9)
     table = cost.cost_table(steps, runs, config, epochs=2).set_index("method")
     assert table.loc["sdpo", "once_per_window"] == pytest.approx(1.0)
     assert table.loc["sdpo", "of_msl"] == pytest.approx(3.5)
     assert table.loc["sdpo", "total_of_msl"] == pytest.approx(4.5)
     assert table.loc["lml", "total_of_msl"] == pytest.approx(1.0)
+    work = table.loc["lml", ["tokens_per_window", "tokens_per_second", "share_of_peak"]]
+    assert work.tolist() == pytest.approx([100, 100, 0.5]), "1e7 operations a token, 1e9 a second of 2e9"
     (found,) = table_statements.cost_statement(table.reset_index(), "made")
     assert found["holds"]
 
@@ -156,7 +159,11 @@ def test_a_method_is_measured_in_this_process_as_in_one_of_its_own(tmp_path: Pat
     )
     found = cost.measure(config, "sdpo", 0, tmp_path, 1)
     assert len(found["steps"]) == 2
-    assert min(found["steps"]) > 0
+    assert (found["steps"][["seconds", "tokens"]] > 0).all(axis=None)
+    assert found["peak"] > 0
+    weights = workbench().fresh_lm(seed=0).named_parameters()
+    of_layers = sum(weight.numel() for name, weight in weights if ".layers." in name and weight.ndim == 2)
+    assert found["flops"] > 3.5 * of_layers * found["steps"]["tokens"][0], "forward, and back to the states"
     assert found["before"] > 0
     assert found["clock"] == "cpu"
 
