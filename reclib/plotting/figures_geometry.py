@@ -172,7 +172,7 @@ def overlap_by_table(table: pd.DataFrame, ax: Axes) -> None:
 
     table: table, stage, value, low, high, chance.
     """
-    kinds = dict.fromkeys(("value", "low", "high", "chance"), "float")
+    kinds = {"value": "float", "low": "float?", "high": "float?", "chance": "float"}
     check_columns(table, {"table": "string", "stage": "string"} | kinds, source="overlap_by_table")
     _known(table, "table", TABLES, "overlap_by_table")
     _known(table, "stage", SERIES, "overlap_by_table")

@@ -164,7 +164,7 @@ def hit_coefficients(table: pd.DataFrame, axes: Any, *, unit: str = "log-odds pe
 
     table: method, term, value, low, high; unit: of the coefficients.
     """
-    kinds = {"method": "string", "term": "string", "value": "float", "low": "float", "high": "float"}
+    kinds = {"method": "string", "term": "string", "value": "float", "low": "float?", "high": "float?"}
     check_columns(table, kinds, source="hit_coefficients")
     if table.duplicated(["method", "term"]).any():
         raise InputError("figure hit_coefficients: a method has several rows for one term")

@@ -53,7 +53,7 @@ def accuracy_over_windows(table: pd.DataFrame, ax: Axes) -> None:
 
     table: method, windows, metric, k, value, low, high.
     """
-    kinds = {"method": "string", "windows": "int", **_METRIC, "low": "float", "high": "float"}
+    kinds = {"method": "string", "windows": "int", **_METRIC, "low": "float?", "high": "float?"}
     check_columns(table, kinds, source="accuracy_over_windows")
     for method, style in method_styles(table["method"]).items():
         rows = table.loc[table["method"] == method].sort_values("windows")
@@ -77,7 +77,7 @@ def accuracy_over_cost(table: pd.DataFrame, axes: Any) -> None:
     table: method, cost (a key of COSTS), amount, metric, k, value, low, high.
     """
     kinds = {"method": "string", "cost": "string", "amount": "float", **_METRIC}
-    check_columns(table, kinds | {"low": "float", "high": "float"}, source="accuracy_over_cost")
+    check_columns(table, kinds | {"low": "float?", "high": "float?"}, source="accuracy_over_cost")
     unknown = sorted(set(table["cost"]) - set(COSTS))
     if unknown:
         raise InputError(f"figure accuracy_over_cost: unknown costs {unknown}; it labels {', '.join(COSTS)}")

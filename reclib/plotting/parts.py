@@ -134,7 +134,8 @@ def swept(ax: Axes, rows: pd.DataFrame, style: SeriesStyle) -> None:
     """A curve with bars over `setting`, or a line with a band for a method that has none."""
     if rows["setting"].isna().all():
         one = rows.iloc[0]
-        ax.axhspan(one["low"], one["high"], color=GREY, alpha=0.15, linewidth=0)
+        if not pd.isna(one["low"]):
+            ax.axhspan(one["low"], one["high"], color=GREY, alpha=0.15, linewidth=0)
         ax.axhline(one["value"], color=style.color, linestyle=style.line, label=style.label)
         return
     yerr = arms(rows["value"], rows["low"], rows["high"])

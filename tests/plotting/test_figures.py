@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.axis import Axis
+from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
@@ -17,6 +18,7 @@ from reclib.plotting.parts import arms
 from reclib.schema import InputError
 from tests.plotting.made_tables import EXAMPLES, Example
 
+INTERVAL = ("value", "low", "high")
 every_figure = pytest.mark.parametrize("example", EXAMPLES.values(), ids=EXAMPLES.keys())
 
 
@@ -42,6 +44,23 @@ def test_a_figure_is_redrawn_from_its_csv(example: Example, tmp_path: Path, low_
     export.save_figure(fig, "one", example.table, "Made.", folder=tmp_path, provenance={"profile": "default"})
     again = drawn(example, export.read_numbers(tmp_path / "one.csv"))
     assert pixels(again) == pixels(drawn(example, example.table))
+
+
+def n_marks(fig: Figure) -> int:
+    """Points with error bars, or that could have them."""
+    bars = [each for ax in fig.axes for each in ax.containers if isinstance(each, ErrorbarContainer)]
+    return sum(len(each.lines[0].get_xdata()) for each in bars if each.lines[0] is not None)
+
+
+@pytest.mark.parametrize("name", [name for name, each in EXAMPLES.items() if {*INTERVAL} <= {*each.table}])
+def test_a_value_without_an_interval_is_shown_without_a_bar(name: str) -> None:
+    """As of windows without a hit; see `statistics.percentile_interval`."""
+    example = EXAMPLES[name]
+    ends = example.table[["low", "high"]].astype(float)
+    ends.iloc[0] = np.nan
+    without = example.table.assign(**ends)
+    drawn(example, without).draw_without_rendering()
+    assert n_marks(drawn(example, without)) == n_marks(drawn(example, example.table))
 
 
 @every_figure
