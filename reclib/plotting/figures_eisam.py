@@ -36,9 +36,10 @@ def tail_against_overall(table: pd.DataFrame, axes: Any) -> None:
     table: dataset, method, metric, k, overall, overall_low, overall_high, tail, tail_low, tail_high. Above
     the horizontal line the tail gains; left of the vertical one that is paid for by the other targets.
     """
-    sides = [f"{side}{end}" for side in ("overall", "tail") for end in ("", "_low", "_high")]
+    sides = {f"{side}_{end}": "float?" for side in ("overall", "tail") for end in ("low", "high")}
+    sides |= {"overall": "float", "tail": "float"}
     kinds = {"dataset": "string", "method": "string", "metric": "string", "k": "int?"}
-    check_columns(table, kinds | dict.fromkeys(sides, "float"), source="tail_against_overall")
+    check_columns(table, kinds | sides, source="tail_against_overall")
     styles, names = method_styles(table["method"]), dataset_styles(table["dataset"])
     panels = axes_list(axes, len(names), source="tail_against_overall")
     for (dataset, shown), ax in zip(names.items(), panels, strict=True):

@@ -18,7 +18,6 @@ from reclib.plotting.parts import arms
 from reclib.schema import InputError
 from tests.plotting.made_tables import EXAMPLES, Example
 
-INTERVAL = ("value", "low", "high")
 every_figure = pytest.mark.parametrize("example", EXAMPLES.values(), ids=EXAMPLES.keys())
 
 
@@ -46,17 +45,24 @@ def test_a_figure_is_redrawn_from_its_csv(example: Example, tmp_path: Path, low_
     assert pixels(again) == pixels(drawn(example, example.table))
 
 
+def intervals(table: pd.DataFrame) -> list[str]:
+    """The columns of a table that hold ends of intervals by resampling."""
+    measured = {"value": ("low", "high")}
+    measured |= {side: (f"{side}_low", f"{side}_high") for side in ("overall", "tail")}
+    return [end for name, ends in measured.items() if name in table for end in ends if end in table]
+
+
 def n_marks(fig: Figure) -> int:
     """Points with error bars, or that could have them."""
     bars = [each for ax in fig.axes for each in ax.containers if isinstance(each, ErrorbarContainer)]
     return sum(len(each.lines[0].get_xdata()) for each in bars if each.lines[0] is not None)
 
 
-@pytest.mark.parametrize("name", [name for name, each in EXAMPLES.items() if {*INTERVAL} <= {*each.table}])
+@pytest.mark.parametrize("name", [name for name, each in EXAMPLES.items() if intervals(each.table)])
 def test_a_value_without_an_interval_is_shown_without_a_bar(name: str) -> None:
     """As of windows without a hit; see `statistics.percentile_interval`."""
     example = EXAMPLES[name]
-    ends = example.table[["low", "high"]].astype(float)
+    ends = example.table[intervals(example.table)].astype(float)
     ends.iloc[0] = np.nan
     without = example.table.assign(**ends)
     drawn(example, without).draw_without_rendering()
