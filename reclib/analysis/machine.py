@@ -14,7 +14,7 @@ import torch
 
 def clock(device: torch.device) -> float:
     """CPU seconds of this process, so that other work does not count; on a GPU seconds on the wall."""
-    if device.type == "cpu":
+    if device.type != "cuda":
         return time.process_time()
     torch.cuda.synchronize(device)
     return time.perf_counter()
@@ -22,7 +22,7 @@ def clock(device: torch.device) -> float:
 
 def clock_unit(device: torch.device) -> str:
     """Unit of `clock`."""
-    return "CPU-s" if device.type == "cpu" else "s"
+    return "s" if device.type == "cuda" else "CPU-s"
 
 
 def reset_high_water(device: torch.device) -> float:

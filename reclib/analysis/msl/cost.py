@@ -70,7 +70,7 @@ def cost_step(config: CostConfig, *, seed: int, workdir: Path) -> dict[str, pd.D
 
     tokens: those that a step runs, of prompts and answers; before: seconds from the start to the first step,
     in which S-DPO asks its reference; memory: peak above the loaded model, in MB, NaN where the system does
-    not tell; flops: of the first step; peak: see `work.peak_flops`. What training writes is not kept.
+    not tell; flops: of the first step; peak: see `machine.peak_flops`. What training writes is not kept.
     """
     steps, runs = [], []
     for method in config.methods:
@@ -121,7 +121,7 @@ class _StepTimes(TrainerCallback):
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self.clock = "cpu" if device.type == "cpu" else "wall"
+        self.clock = "wall" if device.type == "cuda" else "cpu"
         self.steps: list[float] = []
         self.before = 0.0
 
