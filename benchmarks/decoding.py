@@ -10,8 +10,9 @@ titles), float32, on a CPU one thread:
 - exact: `exact_top_k`, the true ten best by P_valid;
 - scores, with `--scores`: `exact_scores`, the P_valid of every item; its ten best are those of "exact".
 
-Users go through ours in batches of `--users-per-batch`, all at once by default. `--items N` puts N made
-titles in the place of Book's: two to eight words of Book's titles each.
+The tries of both, which serve any number of users, are built before. Users go through ours in batches of
+`--users-per-batch`, all at once by default. `--items N` puts N made titles in the place of Book's: two to
+eight words of Book's titles each.
 
 Time: CPU seconds of the process, and wall; on a GPU wall alone. Memory: the high-water mark over a side's
 run, less what was held before it (the model): resident on a CPU, allocated on a GPU.

@@ -210,7 +210,7 @@ def accuracy_and_cost(table: pd.DataFrame, ax: Axes) -> None:
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    ax.set_ylim(0, 1.05 * max(table["value"].max(), table["high"].fillna(0).max()))
+    ax.set_ylim(0, 1.05 * np.nanmax(table[["value", "high"]]))
     ax.set_xlabel("training (CPU seconds)")
     ax.set_ylabel(metric_label(table["metric"].iloc[0], table["k"].iloc[0]))
     legend_above(ax)

@@ -13,7 +13,7 @@ import pandas as pd
 from reclib.analysis.eisam.prior_effects import Dominance
 from reclib.analysis.eisam.prior_study import GRADED, TUNED, UNTUNED
 from reclib.analysis.eisam.sharpness_bounds import log_slope
-from reclib.analysis.findings import Finding, row_finding
+from reclib.analysis.findings import Finding, interval_text, row_finding
 from reclib.evaluation.correlation import Correlation
 from reclib.evaluation.metrics import METHOD
 from reclib.schema import GROUP, METRIC, VALUE, K
@@ -51,7 +51,7 @@ def both_matter_statement(
     what = "log-odds of a hit" if has_hits else "log P of the target, as hits are too few for a regression"
     note = (
         f"coefficient of the prior per SD, {what}; of the data {own['data'][VALUE]:.2f} "
-        f"({own['data']['low']:.2f} to {own['data']['high']:.2f}); more than SASRec's: "
+        f"{interval_text(own['data'], '.2f')}; more than SASRec's: "
         f"{_yes(is_above_id)}; than with shuffled titles: {_yes(is_above_chance)}"
     )
     return row_finding(
@@ -72,7 +72,7 @@ def intersection_statement(cells: pd.DataFrame, contrasts: pd.DataFrame, dataset
     highest = str(means.idxmax())
     note = (
         f"HH − HT − TH + TT of NDCG@{k}; highest cell {highest}; of log P "
-        f"{graded[VALUE]:.2f} ({graded['low']:.2f} to {graded['high']:.2f})"
+        f"{graded[VALUE]:.2f} {interval_text(graded, '.2f')}"
     )
     return row_finding(
         "eisam", "3", dataset, highest == "HH" and bool(found["low"] > 0), note, found, value=VALUE

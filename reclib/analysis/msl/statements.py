@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from reclib.analysis.findings import Finding, finding
+from reclib.analysis.findings import Finding, finding, row_finding
 from reclib.analysis.msl.tables import component_difference, gradient_ratio
 from reclib.evaluation.statistics import paired_bootstrap
 from reclib.seeding import numpy_generator
@@ -15,9 +15,8 @@ from reclib.seeding import numpy_generator
 def gradient_statement(table: pd.DataFrame, dataset: str) -> list[Finding]:
     """Statement 1a: early in LML training ‖∇𝓛¹‖ exceeds ‖∇𝓛²‖; holds if at all probes of a first quarter."""
     early = gradient_ratio(table).query("training == 'first quarter'").iloc[0]
-    values = {"value": early["ratio"], "low": early["low"], "high": early["high"]}
     note = "median, lowest and highest ratio of the norms over the first quarter of training"
-    return [finding("msl", "1a", dataset, bool(early["low"] > 1), note, **values)]
+    return [row_finding("msl", "1a", dataset, bool(early["low"] > 1), note, early, value="ratio")]
 
 
 def component_statement(table: pd.DataFrame, dataset: str, *, seed: int) -> list[Finding]:
@@ -81,8 +80,7 @@ def accuracy_statement(differences: pd.DataFrame, dataset: str) -> list[Finding]
     """Statement 4a: MSL with ATS is above LML on NDCG@10; holds if the paired interval is above 0."""
     rows = differences[(differences["method"] == "msl_ats") & (differences["metric"] == "NDCG")]
     one = rows.sort_values("k").iloc[-1]
-    values = {"value": one["difference"], "low": one["low"], "high": one["high"]}
     note = f"paired difference of NDCG@{one['k']} on held-out windows"
     if pd.isna(one["low"]):
         note += ", the same in each: no interval"
-    return [finding("msl", "4a", dataset, bool(one["low"] > 0), note, **values)]
+    return [row_finding("msl", "4a", dataset, bool(one["low"] > 0), note, one)]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from reclib.analysis.findings import Finding, finding, interval_text
+from reclib.analysis.findings import Finding, finding, interval_text, row_finding
 
 _OF_HYBRIDS = ("llara_msl_ats", "a_llmrec_msl_ats")
 
@@ -43,8 +43,7 @@ def hybrid_statements(changes: Mapping[str, pd.DataFrame]) -> list[Finding]:
             f"{row['method']} {row['difference']:.4f} " + interval_text(row)
             for row in rows.to_dict("records")
         )
-        values = {"value": weaker["difference"], "low": weaker["low"], "high": weaker["high"]}
-        findings.append(finding("msl", "4b", dataset, bool((rows["low"] > 0).all()), note, **values))
+        findings.append(row_finding("msl", "4b", dataset, bool((rows["low"] > 0).all()), note, weaker))
     return findings
 
 
@@ -65,8 +64,7 @@ def stability_statement(spread: pd.DataFrame, steps: pd.DataFrame, dataset: str)
         note += ", of which the latter is 0: no ratio"
     note += f"; NDCG@10: {changes}"
     holds = bool((steps["low"] > 0).all() and one["low"] > 1)
-    values = {"value": one["ratio"], "low": one["low"], "high": one["high"]}
-    return [finding("msl", "4c", dataset, holds, note, **values)]
+    return [row_finding("msl", "4c", dataset, holds, note, one, value="ratio")]
 
 
 def cost_statement(cost: pd.DataFrame, dataset: str) -> list[Finding]:

@@ -7,11 +7,9 @@ interval is that of the one that is furthest from it.
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 
-from reclib.analysis.findings import Finding, finding
+from reclib.analysis.findings import Finding, finding, row_finding
 from reclib.analysis.tf_llmer.geometry_clusters import last_difference
 from reclib.analysis.tf_llmer.geometry_conditioning import LLM_STARTS
 from reclib.analysis.tf_llmer.geometry_norms import RAW, REDUCED, of_lm
@@ -40,8 +38,9 @@ def norm_statement(summary: pd.DataFrame, dataset: str) -> list[Finding]:
         f"norm cv by PCA, {weakest['table']}; max/min {reduced['norm_ratio'].min():.1f} and more; mean "
         f"cosine of the texts: {cosines}"
     )
-    ends = (weakest["norm_cv"], weakest["norm_cv_low"], weakest["norm_cv_high"])
-    return [_finding("2", dataset, bool(is_unlike) and is_cone, note, ends)]
+    names = {"value": "norm_cv", "low": "norm_cv_low", "high": "norm_cv_high"}
+    values = {name: float(weakest[column]) for name, column in names.items()}
+    return [finding("tf_llmer", "2", dataset, bool(is_unlike) and is_cone, note, **values)]
 
 
 def conditioning_statement(levels: pd.DataFrame, effect: pd.DataFrame, dataset: str) -> list[Finding]:
@@ -64,7 +63,7 @@ def conditioning_statement(levels: pd.DataFrame, effect: pd.DataFrame, dataset: 
         f"{weakest['start']}, the least of {len(ratios)}; cv of λ_max rises in {n_risen}; λ_max at most "
         f"{normalised['share_of_bound'].max():.2f} of s²"
     )
-    return [_finding("3", dataset, holds, note, (weakest["value"], weakest["low"], weakest["high"]))]
+    return [row_finding("tf_llmer", "3", dataset, holds, note, weakest, value="value")]
 
 
 def formula_statement(
@@ -84,7 +83,8 @@ def formula_statement(
         f"refined is within {refined:.1%}; bounds violated in {n_violated} of {n_tried} draws and more"
     )
     furthest = ratio.iloc[int((ratio - 1).abs().to_numpy().argmax())]
-    return [_finding("4", dataset, holds, note, (furthest, ratio.min(), ratio.max()))]
+    values = {"value": float(furthest), "low": float(ratio.min()), "high": float(ratio.max())}
+    return [finding("tf_llmer", "4", dataset, holds, note, **values)]
 
 
 def misalignment_statement(
@@ -105,7 +105,7 @@ def misalignment_statement(
         f"training loss, aligned minus plain table of one spectrum, epoch {int(last['epoch'])}; KTA "
         f"{alignment['aligned']:.3f} and {alignment['plain']:.3f}; overlap at most {texts['value'].max():.3f}"
     )
-    return [_finding("5", dataset, holds, note, (last["difference"], last["low"], last["high"]))]
+    return [row_finding("tf_llmer", "5", dataset, holds, note, last)]
 
 
 def rec_pca_statement(sweep: pd.DataFrame, oracle: pd.DataFrame, d: int, dataset: str) -> list[Finding]:
@@ -129,7 +129,7 @@ def rec_pca_statement(sweep: pd.DataFrame, oracle: pd.DataFrame, d: int, dataset
         f"four measures monotone in {n_monotone}; overlap with scikit-learn's PCA {same:.5f} and more"
     )
     holds = n_monotone == n_tables and same > SAME_SUBSPACE
-    return [_finding("6", dataset, holds, note, (min(gains), None, None))]
+    return [finding("tf_llmer", "6", dataset, holds, note, value=min(gains))]
 
 
 def cost_statement(cost: pd.DataFrame, dataset: str) -> list[Finding]:
@@ -145,11 +145,4 @@ def cost_statement(cost: pd.DataFrame, dataset: str) -> list[Finding]:
     slowest = of_size.sort_values("seconds").iloc[-1]
     note = f"CPU seconds of Rec-PCA, {int(slowest['n_items']):,} items × {int(slowest['width']):,}"
     holds = bool(slowest["seconds"] < COST_SECONDS)
-    return [_finding("10", dataset, holds, note, (slowest["seconds"], None, None))]
-
-
-def _finding(number: str, dataset: str, holds: bool, note: str, ends: tuple[Any, Any, Any]) -> Finding:
-    values = {
-        name: float(end) for name, end in zip(("value", "low", "high"), ends, strict=True) if end is not None
-    }
-    return finding("tf_llmer", number, dataset, holds, note, **values)
+    return [finding("tf_llmer", "10", dataset, holds, note, value=float(slowest["seconds"]))]
